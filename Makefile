@@ -1,0 +1,60 @@
+# Everything happens in .venv, which 'setup' makes; nothing else has to be installed or activated.
+
+PY := .venv/bin/python
+# Two processes suit two cores. Idle ones take tests over (worksteal), because one long file must not decide the end.
+WORKERS ?= 2
+# For a part of the tests: make test ARGS="tests/domain -k cron"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check lint format oracle shows coverage constraints clean
+
+help: ## List these targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.installed ## Make .venv and install Mainspring with its extras into it; does nothing when nothing changed.
+
+.venv/.installed: pyproject.toml constraints.txt scripts/setup.sh
+	@PYTHON='$(PYTHON)' scripts/setup.sh
+
+demo: setup ## Run scheduled market-data jobs on a new database, from nothing to recorded results, then say what happened.
+	@$(PY) -m mainspring.packs.market.demo
+
+up: setup ## Serve the demonstration's project until Ctrl-C.
+	@$(PY) -m mainspring.packs.market.demo --serve
+
+test: setup ## Run the tests on SQLite and PostgreSQL (installed first when root on Debian).
+	@scripts/install-servers.sh
+	@$(PY) -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+
+check: lint test ## Check everything: format, lint, types, import contracts, tests.
+
+lint: setup ## Check everything but the tests.
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo
+
+format: setup ## Format the code and sort its imports.
+	@.venv/bin/ruff check --fix --select I,RUF100,UP .
+	@.venv/bin/ruff format .
+
+oracle: setup ## Compare every trigger with brute force over all zone transitions, 2000 to 2037; takes minutes.
+	@$(PY) -m tests.oracle
+
+shows: setup ## Fire 12,000 times while processes are killed with -9, and kill workers in the middle of runs; takes minutes.
+	@scripts/install-servers.sh
+	@$(PY) -m tests.shows.firing
+	@$(PY) -m tests.shows.kills
+
+coverage: setup ## Run the tests and show which lines and branches they leave out.
+	@scripts/install-servers.sh
+	@$(PY) -m pytest -q -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+constraints: setup ## Write the versions that are installed in .venv into constraints.txt.
+	@{ head -n 1 constraints.txt; $(PY) -m pip freeze --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==[^ ]+$$'; } > .venv/constraints.new
+	@mv .venv/constraints.new constraints.txt
+
+clean: ## Remove .venv, caches and what the demonstration wrote.
+	@rm -rf .venv .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist demo
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
