@@ -1,0 +1,58 @@
+"""Mainspring: a scheduler, a durable queue and a worker fleet in one package."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mainspring.client import Client, Run, RunFailed, connect
+    from mainspring.domain.control import Fail, RetryLater, RunCancelled, Snooze
+    from mainspring.domain.retry import Backoff
+    from mainspring.domain.tasks import Context, Task, task
+    from mainspring.errors import MainspringError
+    from mainspring.version import VERSION as __version__
+
+_HOMES = {
+    "Backoff": "mainspring.domain.retry",
+    "Client": "mainspring.client",
+    "Context": "mainspring.domain.tasks",
+    "Fail": "mainspring.domain.control",
+    "MainspringError": "mainspring.errors",
+    "RetryLater": "mainspring.domain.control",
+    "Run": "mainspring.client",
+    "RunCancelled": "mainspring.domain.control",
+    "RunFailed": "mainspring.client",
+    "Snooze": "mainspring.domain.control",
+    "Task": "mainspring.domain.tasks",
+    "connect": "mainspring.client",
+    "task": "mainspring.domain.tasks",
+}
+
+__all__ = [
+    "Backoff",
+    "Client",
+    "Context",
+    "Fail",
+    "MainspringError",
+    "RetryLater",
+    "Run",
+    "RunCancelled",
+    "RunFailed",
+    "Snooze",
+    "Task",
+    "__version__",
+    "connect",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: importing mainspring takes no longer than what is used of it.
+    if name == "__version__":
+        return import_module("mainspring.version").VERSION
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
