@@ -1,0 +1,1 @@
+"""Rules without I/O: states, triggers, calendars, retries, misfires, overlaps. No clock, no SQL."""
