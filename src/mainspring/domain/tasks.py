@@ -1,0 +1,295 @@
+"""Make functions into tasks: named objects that check their parameters before anything is enqueued."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from hashlib import sha256
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
+
+from mainspring.domain.priority import NORMAL, parse_priority
+from mainspring.domain.queue_order import QUEUE_NAME
+from mainspring.domain.retry import Backoff
+from mainspring.errors import InvalidInput, ParametersInvalid, nearest, unknown_name
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_OPTIONS: Final = ("name", "queue", "priority", "max_retries", "backoff", "at_most_once", "expires", "description")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,199}")
+DEFAULT_MAX_RETRIES: Final = 3
+
+
+class Context(Protocol):
+    """What a running attempt can ask of and tell to Mainspring.
+
+    A task gets it by naming a parameter with this type. It is not part of the task's parameters.
+    """
+
+    run_id: str
+    attempt: int
+    """Pass it, with `run_id`, to outside systems that should refuse a late attempt: it only grows."""
+    task: str
+    queue: str
+    schedule: str | None
+    log: Any
+    """A `logging.Logger`; what it is given lands in the attempt's log."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked this run to cancel; a ``def`` task should look now and then."""
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Report how far the work is; shown live. The latest report counts."""
+
+    def artifact(self, name: str, data: Any, media_type: str | None = None) -> str:
+        """Save *data* (bytes, text or the path of a file) under *name* with this run; return the artifact's id."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task(Generic[P, R]):
+    """A named function with its defaults. Calling it calls the function, at once and in this process."""
+
+    function: Callable[P, R]
+    name: str
+    queue: str | None = None
+    """None lets routes decide, and after them the queue `default`."""
+    priority: int | None = None
+    max_retries: int = DEFAULT_MAX_RETRIES
+    """Tries after the first."""
+    backoff: Backoff = field(default_factory=Backoff)
+    at_most_once: bool = False
+    """Never repeat a run that may have happened: a lost one ends as failed (lost)."""
+    expires: timedelta | None = None
+    """A run not started this long after it came due is cancelled."""
+    description: str = ""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def max_tries(self) -> int:
+        """How often a run is tried at most."""
+        return self.max_retries + 1
+
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function: it then runs on the worker's event loop."""
+        return inspect.iscoroutinefunction(inspect.unwrap(self.function))
+
+    @cached_property
+    def context_parameter(self) -> str | None:
+        """The name of the parameter that receives the context, if any."""
+        return next((name for name, hint in self._hints.items() if _plain(hint) is Context and name != "return"), None)
+
+    @cached_property
+    def given_parameters(self) -> dict[str, type]:
+        """Parameters that Mainspring or a pack gives, not the caller: by name, the type asked for."""
+        hints = {name: _plain(hint) for name, hint in self._hints.items()}
+        found = {name: hint for name, hint in hints.items() if getattr(hint, "__mainspring_given__", False)}
+        return {name: hint for name, hint in found.items() if name != "return"}
+
+    @cached_property
+    def code_version(self) -> str:
+        """A short hash of the function's source, kept with each run's snapshot."""
+        try:
+            source = inspect.getsource(inspect.unwrap(self.function))
+        except (OSError, TypeError):
+            source = f"{self.function.__module__}.{self.function.__qualname__}"
+        return sha256(source.encode()).hexdigest()[:12]
+
+    def validate(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return *parameters* with defaults filled in, in the form in which they are stored.
+
+        Raises:
+            ParametersInvalid: names each parameter that is unknown, missing or of the wrong type.
+        """
+        checked = self._checked(parameters)
+        try:
+            return checked.model_dump(mode="json", by_alias=True)
+        except (ValueError, RecursionError) as error:  # pydantic's own error is a ValueError
+            said = str(error).partition("\n")[0]
+            raise ParametersInvalid(self.name, [f"a value cannot be stored as JSON: {said}"]) from None
+
+    def bind(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments for the function, of the types it names, from parameters that were stored.
+
+        Raises:
+            ParametersInvalid: they do not fit (any more).
+        """
+        checked = self._checked(stored)
+        fields = type(checked).model_fields
+        arguments = {str(field.alias): getattr(checked, name) for name, field in fields.items()}
+        return {**arguments, **(checked.model_extra or {})}
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON schema of the parameters."""
+        schema = self._model.model_json_schema()
+        schema["title"] = self.name
+        return schema
+
+    def _checked(self, parameters: Mapping[str, Any]) -> BaseModel:
+        from pydantic import ValidationError
+
+        try:
+            return self._model.model_validate(dict(parameters))
+        except ValidationError as error:
+            known = [str(field.alias) for field in self._model.model_fields.values()]
+            raise ParametersInvalid(self.name, [_problem(e, known) for e in error.errors()]) from None
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        function = inspect.unwrap(self.function)
+        try:
+            return get_type_hints(function, include_extras=True)
+        except NameError as error:
+            raise InvalidInput(f"task {self.name!r}: a type of its parameters is not known: {error}") from error
+
+    @cached_property
+    def _model(self) -> type[BaseModel]:
+        # pydantic is slow to import; a process that only schedules never needs it.
+        from pydantic import ConfigDict, Field, create_model
+        from pydantic.errors import PydanticSchemaGenerationError
+
+        fields: dict[str, Any] = {}
+        extra = "forbid"
+        for name, parameter in inspect.signature(self.function).parameters.items():
+            if name == self.context_parameter or name in self.given_parameters:
+                continue
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                extra = "allow"
+                continue
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            hint = self._hints.get(name, Any)
+            # "x: int = None" means what it does; and names that mean something to pydantic are fine for parameters.
+            fields[f"field_{len(fields)}"] = (hint | None if default is None else hint, Field(default, alias=name))
+        # A default is stored as well; and NaN would be stored as null, which does not come back as a number.
+        config = ConfigDict(extra=extra, validate_default=True, allow_inf_nan=False)  # type: ignore[typeddict-item]
+        try:
+            return create_model(self.function.__name__, __config__=config, **fields)
+        except PydanticSchemaGenerationError as error:
+            first = str(error).splitlines()[0]
+            raise InvalidInput(
+                f"task {self.name!r}: a parameter has a type that cannot be stored as JSON: {first}"
+            ) from error
+
+
+def _plain(hint: Any) -> Any:
+    """Return the type in ``T | None``, so that a task can be called without what it is given."""
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    return parts[0] if len(parts) == 1 and get_origin(hint) in (Union, UnionType) else hint
+
+
+def _problem(error: Any, known: list[str]) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        guess = nearest(place, known)
+        hint = f"; did you mean {guess!r}?" if guess else f"; known: {', '.join(known) or 'none'}"
+        return f"unknown parameter {place!r}{hint}"
+    if error["type"] == "missing":
+        return f"parameter {place!r} is missing"
+    shown = repr(error["input"])
+    shown = shown if len(shown) <= 60 else shown[:57] + "…"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return f"parameter {place!r} = {shown}: {message}"
+
+
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    queue: str | None = None,
+    priority: str | int | None = None,
+    max_retries: int = ...,
+    backoff: Backoff | None = None,
+    at_most_once: bool = False,
+    expires: timedelta | None = None,
+    description: str | None = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a function into a task.
+
+    Args:
+        function: the function, where the decorator stands without brackets.
+        **options: what follows, by name.
+        name: how schedules and callers name it; ``module.function`` unless given.
+        queue: the line in which its runs wait unless a route, a schedule or the caller says otherwise.
+        priority: high, normal, low or 0 to 9 (9 first).
+        max_retries: tries after the first, 0 to 1,000; 3 unless given, with *at_most_once* none.
+        backoff: delays between tries; 2 s doubling with equal jitter unless given.
+        at_most_once: never repeat a run that may have happened; tries follow only if *max_retries* asks for them.
+        expires: cancel a run that has not started this long after it came due.
+        description: what it does; the first paragraph of the docstring unless given.
+
+    Raises:
+        InvalidInput: a value is out of range, or the function cannot be a task (positional-only or ``*args``).
+    """
+    if function is not None:
+        return _make(function, {})
+    unknown = [option for option in options if option not in _OPTIONS]
+    if unknown:
+        raise InvalidInput(f"@task: {unknown_name('option', unknown[0], _OPTIONS)}")
+    return lambda decorated: _make(decorated, dict(options))
+
+
+def _make(function: Any, options: dict[str, Any]) -> Task[..., Any]:
+    if isinstance(function, Task):
+        raise InvalidInput(f"{function.name!r} is a task already; decorate it once")
+    if not callable(function) or not hasattr(function, "__name__"):
+        raise InvalidInput(f"@task needs a function, not {function!r}")
+    name = options.pop("name", None) or f"{function.__module__}.{function.__qualname__}".replace("<locals>.", "")
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(f"task name {name!r} is not usable; write letters, digits, '_', '-' and '.', at most 200")
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL):
+            raise InvalidInput(
+                f"task {name!r}: parameter {parameter.name!r} has no name to be passed by; parameters go by name"
+            )
+    if options.get("at_most_once"):
+        # Trying again is doing it again: only who asks for both gets both.
+        options.setdefault("max_retries", 0)
+    retries = options.get("max_retries", DEFAULT_MAX_RETRIES)
+    if not isinstance(retries, int) or isinstance(retries, bool) or not 0 <= retries <= 1_000:
+        raise InvalidInput(f"task {name!r}: max_retries {retries!r} is not a number from 0 to 1000")
+    queue, expires = options.get("queue"), options.get("expires")
+    if queue is not None and not (isinstance(queue, str) and QUEUE_NAME.fullmatch(queue)):
+        raise InvalidInput(f"task {name!r}: queue {queue!r} is not usable; write letters, digits, '_', '.' and '-'")
+    if expires is not None and not (isinstance(expires, timedelta) and expires > timedelta(0)):
+        raise InvalidInput(f"task {name!r}: expires {expires!r} is not a positive timedelta")
+    priority = options.pop("priority", None)
+    description = options.pop("description", None) or (inspect.getdoc(function) or "").partition("\n\n")[0]
+    backoff = options.pop("backoff", None) or Backoff()
+    if not isinstance(backoff, Backoff):
+        raise InvalidInput(
+            f"task {name!r}: backoff {backoff!r} is not usable; write backoff=Backoff(timedelta(seconds=2))"
+        )
+    parsed = None if priority is None else parse_priority(priority)
+    return Task(function, name, priority=parsed, description=description, backoff=backoff, **options)
+
+
+DEFAULT_QUEUE: Final = "default"
+DEFAULT_PRIORITY: Final = NORMAL
