@@ -1,0 +1,1 @@
+"""The packs that ship with Mainspring, built on its public interface alone."""

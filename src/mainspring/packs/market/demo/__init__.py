@@ -1,0 +1,1 @@
+"""Show the market pack at work, with ordinary commands, against services on this machine."""
