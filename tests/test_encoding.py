@@ -160,3 +160,16 @@ def test_nothing_decodes_to_nothing() -> None:
 def test_a_fingerprint_is_the_sha256_of_the_text() -> None:
     assert fingerprint("null") == "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b"
     assert fingerprint(canonical({"b": 1, "a": 2})) == fingerprint(canonical({"a": 2, "b": 1}))
+
+
+def test_what_is_nested_too_deeply_is_refused_in_words() -> None:
+    value: dict[str, object] = {}
+    for _ in range(100_000):
+        value = {"a": value}
+    with pytest.raises(NotSerialisable, match="nested too deeply"):
+        encode(value)
+
+
+def test_an_integer_too_long_to_be_written_is_refused_in_words() -> None:
+    with pytest.raises(NotSerialisable, match="cannot be written as JSON"):
+        encode({"n": 10**5_000})

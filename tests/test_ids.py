@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from mainspring.ids import is_id, new_run_id, uuid7
+from mainspring.ids import is_id, uuid7
 
 
 def test_an_id_is_a_uuid_of_version_7_in_its_usual_form() -> None:
@@ -54,17 +54,20 @@ def test_threads_never_make_the_same_id() -> None:
     assert len({text for mine in made for text in mine}) == 16_000
 
 
+ID = "01a20297-26a3-7000-b02f-b18d31a4547a"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (new_run_id(), True),
-        (new_run_id().upper(), True),
+        (ID, True),
+        (ID.upper(), True),
         ("", False),
         ("01900000", False),
-        ("{" + new_run_id() + "}", False),
-        ("urn:uuid:" + new_run_id(), False),
-        (new_run_id().replace("-", ""), False),
-        (new_run_id() + " ", False),
+        ("{" + ID + "}", False),
+        ("urn:uuid:" + ID, False),
+        (ID.replace("-", ""), False),
+        (ID + " ", False),
         ("☂" * 36, False),
         ("'; DROP TABLE runs; --", False),
     ],

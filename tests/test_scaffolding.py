@@ -18,10 +18,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 OF_A_MACHINE = {
     "a path in somebody's home": r"(?<![\w.$}{/-])/(?:root|home/(?!user\b|you\b|me\b|app\b)\w+|Users/\w+)/",
-    "a path of a workplace": r"(?<![\w.$}{/-])/(?:work|workspace|builds|opt/(?!homebrew\b)\w+|mnt|tmp/plan)/\w",
+    "a path of a workplace": r"(?<![\w.$}{/-])/(?:work|workspace|builds|opt/(?!homebrew\b)\w+|mnt/(?!nfs|smb|with|gluster|ceph|m\.db)|scratch)/\w",
     "a package index": r"(?i)(?:index-url|find-links|trusted-host|registry)\s*[=:]?\s*['\"]?(?:https?|file)://",
     "the address of a package index": r"(?i)https?://[^\s\"'/]*/(?:[\w-]+/)*(?:simple|artifactory|api/pypi)(?:/|\b)",
-    "a password in an address": r"(?i)https?://[^\s/\"'{}$<>]+:[^\s/\"'{}$<>]+@",
+    "a password in an address": r"(?i)https?://[^\s/\"'{}$<>]+:[^\s/\"'{}$<>]+@(?![\w.-]*\.example\b)",
 }
 
 
@@ -98,7 +98,7 @@ def test_no_file_holds_anything_of_one_machine(what: str) -> None:
     [
         ("a path in somebody's home", "see /home/jane/notes.txt"),
         ("a path in somebody's home", "see /root/x"),
-        ("a path of a workplace", "cd /work/main"),
+        ("a path of a workplace", "cd /workspace/main"),
         ("a package index", "--index-url https://example.org/x"),
         ("the address of a package index", "https://example.org/team/simple/"),
         ("a password in an address", "https://user:secret@example.org"),

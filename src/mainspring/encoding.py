@@ -40,13 +40,12 @@ def encode(value: Any) -> str:
     if value is None:
         return "null"
     try:
-        text = _plain.encode(value)
-    except (TypeError, ValueError):
-        text = _plain.encode(_as_json(value, "value", set()))
-    else:
-        # json writes int, float, bool and None keys as text in silence; the careful walk refuses them.
-        if "{" in text and not _keys_are_text(value):
-            text = _plain.encode(_as_json(value, "value", set()))
+        text = _encode(value)
+    except RecursionError:
+        raise NotSerialisable("the value is nested too deeply for JSON; flatten it") from None
+    except ValueError as error:
+        # Python refuses to write integers of thousands of digits.
+        raise NotSerialisable(f"the value cannot be written as JSON: {error}") from None
     if "\\u0000" in text and _holds_nul(json.loads(text)):
         raise NotSerialisable(
             "text with a NUL character (\\x00) cannot be stored; remove it or encode the bytes as base64"
@@ -58,6 +57,15 @@ def encode(value: Any) -> str:
             "text with a lone surrogate cannot be stored; decode the bytes it came from correctly"
         ) from None
     return text
+
+
+def _encode(value: Any) -> str:
+    try:
+        text = _plain.encode(value)
+    except (TypeError, ValueError):
+        return _plain.encode(_as_json(value, "value", set()))
+    # json writes int, float, bool and None keys as text in silence; the careful walk refuses them.
+    return text if "{" not in text or _keys_are_text(value) else _plain.encode(_as_json(value, "value", set()))
 
 
 def decode(text: str | None) -> Any:

@@ -46,6 +46,8 @@ _Overlap = Annotated[
     BeforeValidator(choice(*_OVERLAPS)),
 ]
 
+_MEMBER_LIMIT: Final = 400
+
 
 class DstConfig(Section):
     """What fixed local times do when clocks change."""
@@ -118,6 +120,8 @@ class FanOutConfig(Section):
         for member in members:
             if not isinstance(member, (str, int, float, bool)):
                 raise problem(f"members are text, numbers, true or false, not {shown(member)}")
+            if len(str(member)) > _MEMBER_LIMIT:
+                raise problem(f"member {shown(member)} is longer than {_MEMBER_LIMIT} characters")
             if sum(1 for other in members if (type(other), other) == (type(member), member)) > 1:
                 raise problem(f"names {shown(member)} twice")
         return members

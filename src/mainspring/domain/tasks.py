@@ -39,6 +39,7 @@ R = TypeVar("R")
 _OPTIONS: Final = ("name", "queue", "priority", "max_retries", "backoff", "at_most_once", "expires", "description")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,199}")
 DEFAULT_MAX_RETRIES: Final = 3
+MAX_RETRIES: Final = 1_000
 
 
 class Context(Protocol):
@@ -156,8 +157,8 @@ class Task(Generic[P, R]):
         try:
             return self._model.model_validate(dict(parameters))
         except ValidationError as error:
-            known = [str(field.alias) for field in self._model.model_fields.values()]
-            raise ParametersInvalid(self.name, [_problem(e, known) for e in error.errors()]) from None
+            names = {name: str(field.alias) for name, field in self._model.model_fields.items()}
+            raise ParametersInvalid(self.name, [_problem(e, names) for e in error.errors()]) from None
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
@@ -202,14 +203,17 @@ def _plain(hint: Any) -> Any:
     return parts[0] if len(parts) == 1 and get_origin(hint) in (Union, UnionType) else hint
 
 
-def _problem(error: Any, known: list[str]) -> str:
-    place = ".".join(str(part) for part in error["loc"])
+def _problem(error: Any, names: Mapping[str, str]) -> str:
+    """Return the sentence for *error*; *names* are those of the parameters by the fields that hold them."""
+    place, known = ".".join(str(part) for part in error["loc"]), list(names.values())
     if error["type"] == "extra_forbidden":
         guess = nearest(place, known)
         hint = f"; did you mean {guess!r}?" if guess else f"; known: {', '.join(known) or 'none'}"
         return f"unknown parameter {place!r}{hint}"
     if error["type"] == "missing":
         return f"parameter {place!r} is missing"
+    # Of a default that does not fit, pydantic names the field.
+    place = names.get(place, place)
     shown = repr(error["input"])
     shown = shown if len(shown) <= 60 else shown[:57] + "…"
     message = error["msg"][0].lower() + error["msg"][1:]
@@ -273,8 +277,8 @@ def _make(function: Any, options: dict[str, Any]) -> Task[..., Any]:
         # Trying again is doing it again: only who asks for both gets both.
         options.setdefault("max_retries", 0)
     retries = options.get("max_retries", DEFAULT_MAX_RETRIES)
-    if not isinstance(retries, int) or isinstance(retries, bool) or not 0 <= retries <= 1_000:
-        raise InvalidInput(f"task {name!r}: max_retries {retries!r} is not a number from 0 to 1000")
+    if not isinstance(retries, int) or isinstance(retries, bool) or not 0 <= retries <= MAX_RETRIES:
+        raise InvalidInput(f"task {name!r}: max_retries {retries!r} is not a number from 0 to {MAX_RETRIES}")
     queue, expires = options.get("queue"), options.get("expires")
     if queue is not None and not (isinstance(queue, str) and QUEUE_NAME.fullmatch(queue)):
         raise InvalidInput(f"task {name!r}: queue {queue!r} is not usable; write letters, digits, '_', '.' and '-'")

@@ -1,0 +1,1 @@
+"""The database: tables, migrations and statements, the same behaviour on SQLite and PostgreSQL."""

@@ -1,0 +1,313 @@
+"""Connect to PostgreSQL, and read and write it with retries that are safe."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import psycopg
+import sqlalchemy
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy import Connection, CursorResult
+from sqlalchemy.sql import Executable
+
+from mainspring.clock import Clock, SystemClock
+from mainspring.errors import StoreUnavailable
+from mainspring.store.adapter import Adapter
+from mainspring.store.database import DialectName, Row, statement_texts
+from mainspring.store.fork import leave_to_parent, remember
+from mainspring.store.postgres.hints import NotifyReceiver, NotifySender
+
+T = TypeVar("T")
+_RETRIED_CLASSES = ("08", "57P0")
+# Out of disk or memory, read-only after a failover, an internal error.
+_OUTAGE_CLASSES = ("53", "58", "25006", "XX")
+_RETRIED_CODES = {"40001", "40P01", "55P03", "57014"}
+_RETRY_SECONDS = 30.0
+_NEVER = threading.Event()
+_SESSION = (
+    "SET application_name = 'mainspring'; SET timezone = 'UTC'; SET statement_timeout = '10s'; "
+    "SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '30s'"
+)
+
+
+class _Closed(StoreUnavailable):
+    """We closed the connections ourselves; trying again is no use."""
+
+
+class PostgresTx:
+    """A connection inside a transaction."""
+
+    dialect: DialectName = "postgresql"
+
+    def __init__(
+        self, raw: psycopg.Connection[Any], connection: Connection, plain: Connection, texts: Mapping[str, str]
+    ) -> None:
+        self._raw, self._connection, self._plain, self._texts = raw, connection, plain, texts
+        self.repeated = False
+
+    def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """Run the hot statement of this name and return its rows."""
+        return self._raw.execute(self._texts[statement], parameters).fetchall()
+
+    def run(self, statement: str, parameters: Mapping[str, Any]) -> int:
+        """Run the hot statement of this name and return how many rows it changed."""
+        return self._raw.execute(self._texts[statement], parameters).rowcount
+
+    def many(self, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+        """Run the hot statement of this name for all *rows*, passed as one array a column."""
+        if not rows:
+            return 0
+        return self._raw.execute(self._texts[statement], [list(column) for column in zip(*rows, strict=True)]).rowcount
+
+    def core(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        """Run an ordinary SQLAlchemy Core statement in this transaction."""
+        return self.connection.execute(statement, parameters)
+
+    def at(self, moment: datetime | None) -> datetime | None:
+        """Return *moment* as a parameter of hot statements."""
+        if moment is not None and moment.tzinfo is None:
+            raise ValueError(f"{moment} has no time zone; instants are aware and in UTC")
+        return moment
+
+    def instant(self, value: datetime) -> datetime:
+        """Return the instant that a hot statement gave back."""
+        return value.astimezone(UTC)
+
+    def ids(self, ids: Iterable[str]) -> list[str]:
+        """Return a list of ids as one parameter of hot statements."""
+        return list(ids)
+
+    def savepoint(self, work: Callable[[], T]) -> T:
+        """Run *work* so that its failure undoes only what it did itself, and is raised."""
+        with self._raw.transaction():
+            return work()
+
+    @property
+    def connection(self) -> Connection:
+        """The SQLAlchemy connection over the same PostgreSQL connection; it never begins or commits by itself."""
+        return self._connection
+
+    @property
+    def plain(self) -> Connection:
+        """The same PostgreSQL connection, without our schema in front of table names."""
+        return self._plain
+
+    def raw(self) -> psycopg.Connection[Any]:
+        """Return the driver's connection."""
+        return self._raw
+
+    def close(self) -> None:
+        """Close the connection."""
+        # SQLAlchemy would otherwise roll back on a connection that is closed already.
+        self._connection.invalidate()
+        self._plain.invalidate()
+        self._raw.close()
+
+
+class PostgresDatabase:
+    """A schema of a PostgreSQL database."""
+
+    dialect: DialectName = "postgresql"
+
+    def __init__(
+        self,
+        url: str,
+        schema: str = "mainspring",
+        lease_clock: Callable[[], datetime | None] = lambda: None,
+        clock: Clock | None = None,
+        retry_for: float = _RETRY_SECONDS,
+    ) -> None:
+        """Use the database at *url* (``postgresql://…``); nothing is connected before it is needed."""
+        self._conninfo = _connection_string(url)
+        self.schema = schema
+        self.location = _without_password(url)
+        self._texts = statement_texts("postgres", schema)
+        self._lease_clock, self._clock, self._retry_for = lease_clock, clock or SystemClock(), retry_for
+        self._adapter = Adapter("postgresql+psycopg://")
+        self._closed = False
+        self._idle: list[PostgresTx] = []
+        self._opened: set[PostgresTx] = set()
+        self._lock = threading.Lock()
+        self.channel = f"mainspring_{schema}"
+        self.sender = NotifySender(self.connect_raw, self.channel)
+        remember(self)
+
+    def write(self, work: Callable[[PostgresTx], T]) -> T:
+        """Run *work* in one durable transaction; repeat it after a deadlock or a lost connection, up to 30 s."""
+        return self._with_retries(work, transaction=True)
+
+    def read(self, work: Callable[[PostgresTx], T]) -> T:
+        """Run *work* on a connection outside a transaction; each statement sees what is committed when it begins."""
+        return self._with_retries(work, transaction=False)
+
+    def lease_now(self) -> datetime | None:
+        """Return None, so that the server's clock judges leases; tests give a clock of their own."""
+        return self._lease_clock()
+
+    def wake_address(self, session_id: str) -> str:
+        """Return an empty text: NOTIFY needs no address."""
+        return ""
+
+    def receiver(self, address: str) -> NotifyReceiver:
+        """Return a receiver of hints on the channel of this schema."""
+        return NotifyReceiver(self.connect_raw, self.channel)
+
+    def tidy(self) -> None:
+        """Do nothing: the server keeps itself tidy."""
+
+    def table_names(self) -> set[str]:
+        """Return the names of the tables in our schema."""
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = %s"
+        return self.read(lambda tx: {name for (name,) in tx.raw().execute(query, (self.schema,))})
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.sender.close()
+        self._closed = True
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for tx in idle:
+            self._close(tx)
+
+    def _close(self, tx: PostgresTx) -> None:
+        tx.close()
+        self._opened.discard(tx)
+
+    def connect_raw(self) -> psycopg.Connection[Any]:
+        """Return a new connection with our timeouts.
+
+        Raises:
+            StoreUnavailable: the server cannot be reached; the password is not in the message.
+        """
+        try:
+            connection = psycopg.connect(self._conninfo, autocommit=True)
+            connection.execute(_SESSION)
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"cannot connect to {self.location}: {_first_line(error)}") from error
+        return connection
+
+    def _with_retries(self, work: Callable[[PostgresTx], T], *, transaction: bool) -> T:
+        start, attempt = self._clock.monotonic(), 0
+        while True:
+            try:
+                return self._once(work, transaction=transaction, repeated=attempt > 0)
+            except (psycopg.Error, StoreUnavailable, sqlalchemy.exc.DBAPIError) as caught:
+                inner = caught.orig if isinstance(caught, sqlalchemy.exc.DBAPIError) else None
+                error: BaseException = inner or caught
+                if not _passes(error):
+                    if _is_outage(error):
+                        raise self._unavailable(error) from error.__cause__
+                    raise
+                if self._clock.monotonic() - start > self._retry_for:
+                    raise self._unavailable(error) from error.__cause__
+            attempt += 1
+            self._clock.wait(_NEVER, random.random() * min(0.05 * 2**attempt, 2.0))
+
+    def _unavailable(self, error: BaseException) -> StoreUnavailable:
+        if isinstance(error, StoreUnavailable):
+            return error
+        return StoreUnavailable(f"{self.location}: {_first_line(error)}")
+
+    def _once(self, work: Callable[[PostgresTx], T], *, transaction: bool, repeated: bool) -> T:
+        tx = self._take()
+        tx.repeated = repeated
+        try:
+            if transaction:
+                with tx.raw().transaction():
+                    result = work(tx)
+            else:
+                result = work(tx)
+        except BaseException:
+            self._give_back(tx)
+            raise
+        self._give_back(tx)
+        return result
+
+    def _take(self) -> PostgresTx:
+        with self._lock:
+            if self._closed:
+                raise _Closed(f"{self.location} has been closed")
+            if self._idle:
+                return self._idle.pop()
+        raw = self.connect_raw()
+        connection = self._adapter.wrap(raw).execution_options(schema_translate_map={None: self.schema})
+        tx = PostgresTx(raw, connection, self._adapter.wrap(raw), self._texts)
+        self._opened.add(tx)
+        return tx
+
+    def after_fork(self) -> None:
+        """Forget the parent's connections without closing them: they share its sockets."""
+        leave_to_parent(self._opened)
+        self._opened, self._idle, self._lock = set(), [], threading.Lock()
+        self.sender = NotifySender(self.connect_raw, self.channel)
+
+    def _give_back(self, tx: PostgresTx) -> None:
+        if tx.raw().closed:
+            # What ended this connection has most likely ended all: trying each would use up the time for retries.
+            self._drop_idle()
+        if tx.raw().closed or tx.raw().info.transaction_status != pq.TransactionStatus.IDLE:
+            self._close(tx)
+            return
+        with self._lock:
+            if not self._closed:
+                self._idle.append(tx)
+                return
+        self._close(tx)
+
+
+def _is_outage(error: BaseException | None) -> bool:
+    """Return whether the server cannot be used at present, for reasons that waiting for 30 s does not mend."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_OUTAGE_CLASSES)
+
+
+def _passes(error: BaseException | None) -> bool:
+    if isinstance(error, StoreUnavailable):
+        cause = error.__cause__
+        # A wrong password or database name does not pass by itself; a server that starts up does.
+        return isinstance(cause, psycopg.OperationalError) and not _is_refusal(cause)
+    if not isinstance(error, psycopg.Error):
+        return False
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    return state in _RETRIED_CODES or state.startswith(_RETRIED_CLASSES)
+
+
+def _is_refusal(error: psycopg.OperationalError) -> bool:
+    text = str(error)
+    return any(
+        sign in text for sign in ("password", "does not exist", "no pg_hba.conf entry", "could not translate", "role ")
+    )
+
+
+def _connection_string(url: str) -> str:
+    given = conninfo_to_dict(url)
+    defaults: dict[str, Any] = {
+        "connect_timeout": 5,
+        "keepalives": 1,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 15_000,
+    }
+    return make_conninfo(**{**defaults, **given})
+
+
+def _without_password(url: str) -> str:
+    parts = conninfo_to_dict(url)
+    host = parts.get("host") or "local socket"
+    port = f":{parts['port']}" if parts.get("port") else ""
+    user = f"{parts['user']}@" if parts.get("user") else ""
+    return f"postgresql://{user}{host}{port}/{parts.get('dbname') or ''}"
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,160 @@
+"""Put runs in, stage them when due, and take them out before they start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from mainspring.domain.runs import NewRun
+from mainspring.domain.states import FINAL, RunState
+from mainspring.encoding import INLINE_LIMIT, fingerprint
+from mainspring.ids import RunId
+from mainspring.store.database import Row, Tx
+from mainspring.store.types import storable
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What became of a wish to cancel: ended at once, asked to stop, or neither (it had ended already)."""
+
+    ended: frozenset[RunId] = field(default_factory=frozenset)
+    asked: frozenset[RunId] = field(default_factory=frozenset)
+
+
+def parameters_key(run_id: str) -> str:
+    """Return the key of the blob that holds the parameters of a run when they are too long for its row."""
+    return f"parameters/{run_id}"
+
+
+def result_key(run_id: str) -> str:
+    """Return the key of the blob that holds the result of a run when it is too long for its row."""
+    return f"result/{run_id}"
+
+
+def log_key(run_id: str, attempt: int) -> str:
+    """Return the key of the blob that holds the log of an attempt."""
+    return f"log/{run_id}/{attempt}"
+
+
+def is_long(text: str) -> bool:
+    """Return whether *text* belongs into a blob instead of its row."""
+    return len(text) > INLINE_LIMIT or len(text.encode("utf-8")) > INLINE_LIMIT
+
+
+def insert_runs(tx: Tx, runs: Sequence[NewRun], now: datetime) -> bool:
+    """Add *runs* with all that belongs to them; return whether any is ready at once.
+
+    A run that exists already stays as it is, so that a repeated transaction changes nothing. Runs become ready in the
+    order given.
+    """
+    states = [_first_state(run, now) for run in runs]
+    ready = [run.id for run, state in zip(runs, states, strict=True) if state is RunState.READY]
+    places = dict(zip(ready, take_places(tx, len(ready)), strict=True))
+    hashes: dict[str, str] = {}
+    rows = []
+    at = tx.at
+    created = at(now)
+    for run, state in zip(runs, states, strict=True):
+        mark = hashes.get(run.snapshot) or hashes.setdefault(run.snapshot, fingerprint(run.snapshot))
+        rows.append((
+            run.id, run.task, run.queue, run.priority, state.value, run.kind.value, run.max_tries, run.at_most_once,
+            run.schedule_id, at(run.fire_at), run.member, places.get(run.id), at(run.due_at), at(run.expires_at),
+            run.labels, run.owner_id, run.params_version, mark, created,
+        ))  # fmt: skip
+    tx.many("insert_snapshots", [(mark, body, created) for body, mark in sorted(hashes.items(), key=lambda i: i[1])])
+    tx.many("insert_runs", rows)
+    _insert_payloads(tx, runs, now)
+    tx.many("insert_dependencies", [(run.id, needed, "go_on") for run in runs for needed in run.needs])
+    tx.many("insert_ready", [(run_id,) for run_id in ready])
+    return bool(ready)
+
+
+def _first_state(run: NewRun, now: datetime) -> RunState:
+    if run.needs:
+        return RunState.WAITING
+    return RunState.READY if run.due_at <= now else RunState.SCHEDULED
+
+
+def _insert_payloads(tx: Tx, runs: Sequence[NewRun], now: datetime) -> None:
+    long = [run for run in runs if is_long(run.parameters)]
+    out_of_row = {run.id for run in long}
+    tx.many("insert_payloads", [(run.id, None if run.id in out_of_row else run.parameters) for run in runs])
+    tx.many("insert_blobs", [(parameters_key(run.id), run.parameters.encode("utf-8"), tx.at(now)) for run in long])
+
+
+def take_places(tx: Tx, n: int) -> Iterable[int]:
+    """Return *n* new places in the order of arrival, ascending."""
+    if n == 0:
+        return ()
+    rows = tx.rows("next_seq", {"n": n})
+    return range(rows[0][0], rows[0][0] + n) if tx.dialect == "sqlite" else (place for (place,) in rows)
+
+
+def stage(tx: Tx, ids: Sequence[RunId]) -> None:
+    """Make these scheduled or waiting runs ready, in the order given; the caller holds their row locks."""
+    places = take_places(tx, len(ids))
+    tx.many("stage_runs", list(zip(places, ids, strict=True)))
+    tx.many("insert_ready", [(run_id,) for run_id in ids])
+
+
+def stage_due(tx: Tx, now: datetime, most: int = BATCH) -> int:
+    """Make scheduled runs ready that have come due by *now*, at most *most*; return how many."""
+    ids = [run_id for (run_id,) in tx.rows("due_runs", {"now": tx.at(now), "n": most})]
+    stage(tx, ids)
+    return len(ids)
+
+
+def release_waiting(tx: Tx, most: int = BATCH) -> int:
+    """Make waiting runs ready whose needed runs have all ended, at most *most*; return how many."""
+    ids = [run_id for (run_id,) in tx.rows("free_waiting", {"n": most})]
+    stage(tx, ids)
+    return len(ids)
+
+
+def expire(tx: Tx, now: datetime, most: int = BATCH) -> int:
+    """Cancel runs that have not started by their expiry; return how many."""
+    ids = [run_id for (run_id,) in tx.rows("expired_runs", {"now": tx.at(now), "n": most})]
+    return len(cancel(tx, ids, "expired: not started in time", now).ended)
+
+
+def cancel(tx: Tx, ids: Sequence[RunId], reason: str, now: datetime) -> Cancelled:
+    """End those of these runs that have not started and ask the running ones to stop.
+
+    A run that its worker gives back at this moment is looked at again, so that it does not escape.
+    """
+    left, ended, asked = list(ids), frozenset[RunId](), frozenset[RunId]()
+    while left:
+        done = _cancel_once(tx, left, reason, now)
+        ended, asked = ended | done.ended, asked | done.asked
+        left = [run_id for run_id in left if run_id not in ended and run_id not in asked]
+        left = [run_id for run_id, state, *_ in _states(tx, left) if state not in FINAL]
+    return Cancelled(ended, asked)
+
+
+def _states(tx: Tx, ids: Sequence[RunId]) -> list[Row]:
+    return tx.rows("attempt_states", {"ids": tx.ids(ids)}) if ids else []
+
+
+def _cancel_once(tx: Tx, ids: Sequence[RunId], reason: str, now: datetime) -> Cancelled:
+    # The ready row goes first: without one the run has been claimed, and the other order would deadlock with a claim.
+    listed = tx.ids(ids)
+    tx.rows("clear_ready", {"ids": listed})
+    parameters = {"ids": listed, "reason": storable(reason), "now": tx.at(now)}
+    ended = frozenset(run_id for (run_id,) in tx.rows("cancel_unstarted", parameters))
+    asked = frozenset(run_id for (run_id,) in tx.rows("ask_cancel", parameters))
+    # A run that came due between the first two statements has left a row in its queue.
+    tx.rows("drop_stale_ready", {"ids": tx.ids(ended)})
+    return Cancelled(ended, asked)
+
+
+def repeat(work: Callable[[], int], most: int = BATCH) -> int:
+    """Call *work* until it did less than a full batch; return the sum."""
+    total = 0
+    while True:
+        done = work()
+        total += done
+        if done < most:
+            return total

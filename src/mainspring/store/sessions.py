@@ -1,0 +1,140 @@
+"""Keep the lives of workers and schedulers: leases, their renewal, and the rescue of what the dead left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from mainspring.domain.states import FailureKind, RunState
+from mainspring.ids import ClaimId, RunId, SessionId
+from mainspring.store.database import Tx
+
+_MICROSECOND = timedelta(microseconds=1)
+BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session that begins; *tasks* is a JSON list of names, *queues* the order as the user wrote it."""
+
+    id: SessionId
+    kind: Literal["worker", "scheduler"]
+    name: str
+    host: str
+    pid: int
+    boot_id: str
+    version: str
+    tasks: str
+    queues: str
+    slots: int
+    wake_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An attempt that the database says a session holds."""
+
+    run_id: RunId
+    attempt: int
+    claim_id: ClaimId | None
+    cancel_asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """What a rescue did."""
+
+    buried: tuple[tuple[SessionId, str, str], ...] = ()
+    """Sessions found dead: id, name and why."""
+    returned: tuple[RunId, ...] = ()
+    lost: tuple[RunId, ...] = ()
+    """Runs to be executed at most once, which may or may not have happened."""
+    cancelled: tuple[RunId, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Return how many runs were taken from dead sessions."""
+        return len(self.returned) + len(self.lost) + len(self.cancelled)
+
+
+def open_session(tx: Tx, session: NewSession, ttl: timedelta, now: datetime, lease_now: datetime | None) -> None:
+    """Begin the life of *session* with a lease of *ttl*."""
+    if tx.repeated and tx.rows("session_state", {"session": session.id}):
+        return
+    parameters = {name: getattr(session, name) for name in session.__slots__}
+    tx.run("open_session", {**parameters, **_lease(tx, ttl, now, lease_now)})
+
+
+def renew_session(tx: Tx, session: SessionId, ttl: timedelta, now: datetime, lease_now: datetime | None) -> bool:
+    """Renew the lease; False means that the session is dead for ever."""
+    return tx.run("renew_session", {"session": session, **_lease(tx, ttl, now, lease_now)}) == 1
+
+
+def _lease(tx: Tx, ttl: timedelta, now: datetime, lease_now: datetime | None) -> dict[str, Any]:
+    return {"ttl_us": ttl // _MICROSECOND, "now": tx.at(now), "lease_now": tx.at(lease_now)}
+
+
+def end_session(tx: Tx, session: SessionId, state: Literal["stopped", "dead"], reason: str, now: datetime) -> None:
+    """End a live session by its own will, or because its supervisor saw the process die."""
+    tx.run("end_session", {"session": session, "state": state, "reason": reason, "now": tx.at(now)})
+
+
+def held_by(tx: Tx, session: SessionId) -> list[Held]:
+    """Return every attempt that the database says *session* holds."""
+    return [Held(r, a, c, bool(asked)) for r, a, c, asked in tx.rows("held_by_session", {"session": session})]
+
+
+def rescue(tx: Tx, boot_id: str, now: datetime, lease_now: datetime | None, most: int = BATCH) -> Rescued:
+    """Bury sessions whose lease has run out and take back at most *most* runs of sessions that are not live.
+
+    The expiry is judged again inside the update, so that a session that renews at this moment is left alone.
+    """
+    lease = {"now": tx.at(now), "lease_now": tx.at(lease_now), "boot_id": boot_id}
+    buried = tuple((s, name, why) for s, name, why in tx.rows("bury_sessions", lease))
+    orphans = [_Orphan(*row) for row in tx.rows("orphaned_runs", {"n": most})]
+    tx.many("lose_runs", [orphan.row(tx, now) for orphan in orphans])
+    tx.many("insert_attempts", [orphan.attempt_row(tx, now) for orphan in orphans])
+    back = tuple(o.run_id for o in orphans if o.state is RunState.READY)
+    tx.many("insert_ready", [(run_id,) for run_id in back])
+    lost = tuple(o.run_id for o in orphans if o.state is RunState.FAILED)
+    return Rescued(buried, back, lost, tuple(o.run_id for o in orphans if o.state is RunState.CANCELLED))
+
+
+@dataclass(frozen=True, slots=True)
+class _Orphan:
+    run_id: RunId
+    attempt: int
+    session_id: SessionId
+    at_most_once: bool
+    started_at: Any
+    cancel_asked: bool
+    session_state: str | None
+
+    @property
+    def state(self) -> RunState:
+        if self.at_most_once:
+            return RunState.FAILED
+        return RunState.CANCELLED if self.cancel_asked else RunState.READY
+
+    @property
+    def reason(self) -> str:
+        # A worker that said it stops and left a run behind was interrupted; it did not die of the run.
+        how = "stopped without giving it back" if self.session_state == "stopped" else "died"
+        return f"the worker of attempt {self.attempt} {how}"
+
+    def row(self, tx: Tx, now: datetime) -> Sequence[Any]:
+        failed = self.state is RunState.FAILED
+        message = f"{self.reason}; the run may or may not have happened, and is not repeated (at_most_once)"
+        return (
+            self.state.value, None if failed else self.reason, FailureKind.LOST.value if failed else None,
+            message if failed else None, 0 if self.session_state == "stopped" else 1,
+            None if self.state is RunState.READY else tx.at(now), self.run_id, self.attempt, self.session_id,
+        )  # fmt: skip
+
+    def attempt_row(self, tx: Tx, now: datetime) -> Sequence[Any]:
+        return (
+            self.run_id, self.attempt, self.session_id, self.started_at, tx.at(now), "lost", False, self.reason,
+            None, None, None, None,
+        )  # fmt: skip
