@@ -201,6 +201,20 @@ def test_asking_twice_keeps_who_asked_first_and_says_asked_both_times(database: 
     assert look(database, run.id).cancel_requested_at == NOON + SECOND
 
 
+@pytest.mark.parametrize("ended", [Ended.RETRIED, Ended.SNOOZED, Ended.INTERRUPTED, Ended.RETURNED])
+def test_a_run_asked_to_cancel_is_not_claimed_again_however_its_attempt_ended(database: Database, ended: Ended) -> None:
+    session = open_session(database)
+    (run_id,) = put_some(database, 1)
+    (claimed,) = claim(database, session, 1)
+    database.write(lambda tx: queueing.cancel(tx, [run_id], "cancelled by ann", NOON))
+    finish(database, session, outcome(claimed, ended, due_at=None if ended is Ended.INTERRUPTED else NOON))
+    assert (look(database, run_id).state, look(database, run_id).state_reason) == (
+        RunState.CANCELLED,
+        "cancelled by ann",
+    )
+    assert count(database, "ready") == 0
+
+
 def test_a_run_past_its_expiry_is_cancelled_and_not_started(database: Database) -> None:
     doomed, other = put(database, new_run(expires_at=NOON + MINUTE), new_run(expires_at=NOON + HOUR))
     assert database.write(lambda tx: queueing.expire(tx, NOON + MINUTE - SECOND)) == 0

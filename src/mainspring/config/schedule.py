@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final, Literal
@@ -47,6 +48,11 @@ _Overlap = Annotated[
 ]
 
 _MEMBER_LIMIT: Final = 400
+
+
+def _named(member: object) -> str:
+    """Return the text by which a run of *member* is told from the others: 1 and "1" have the same."""
+    return member if isinstance(member, str) else json.dumps(member)
 
 
 class DstConfig(Section):
@@ -122,7 +128,7 @@ class FanOutConfig(Section):
                 raise problem(f"members are text, numbers, true or false, not {shown(member)}")
             if len(str(member)) > _MEMBER_LIMIT:
                 raise problem(f"member {shown(member)} is longer than {_MEMBER_LIMIT} characters")
-            if sum(1 for other in members if (type(other), other) == (type(member), member)) > 1:
+            if sum(1 for other in members if _named(other) == _named(member)) > 1:
                 raise problem(f"names {shown(member)} twice")
         return members
 

@@ -14,6 +14,7 @@ from mainspring.domain.calendars import CalendarBook, CalendarRule
 from mainspring.domain.triggers import Trigger, trigger_from_json
 from mainspring.domain.zones import zone as load_zone
 from mainspring.encoding import canonical, decode
+from mainspring.errors import MainspringError
 
 
 class MisfirePolicy(StrEnum):
@@ -119,9 +120,19 @@ def spec_from_text(text: str) -> ScheduleSpec:
     return _parse(text)
 
 
+class SpecUnreadable(MainspringError):
+    """The stored text of a schedule is none that this release can read."""
+
+
 @lru_cache(maxsize=20_000)
 def _parse(text: str) -> ScheduleSpec:
-    body = decode(text)
+    try:
+        return _read(decode(text))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SpecUnreadable(f"the stored schedule cannot be read ({error!r}): {text[:200]}") from error
+
+
+def _read(body: Mapping[str, Any]) -> ScheduleSpec:
     fan_out = body.get("fan_out")
     misfire = body["misfire"]
     return ScheduleSpec(

@@ -53,7 +53,8 @@ class Context(Protocol):
     """Pass it, with `run_id`, to outside systems that should refuse a late attempt: it only grows."""
     task: str
     queue: str
-    schedule: str | None
+    schedule_id: str | None
+    """The id of the schedule that started the run, if one did."""
     log: Any
     """A `logging.Logger`; what it is given lands in the attempt's log."""
 

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
+
 from mainspring.domain.runs import CHARGED, STATE_AFTER, ClaimedRun, Ended, FinishResult, Outcome
 from mainspring.domain.states import FINAL, RunState
 from mainspring.ids import ClaimId, RunId, SessionId, uuid7
 from mainspring.store.database import Database, Row, Tx
-from mainspring.store.queueing import is_long, log_key, result_key
+from mainspring.store.queueing import cancel, is_long, log_key, result_key
+from mainspring.store.schema import runs
 from mainspring.store.types import storable
 
 _MESSAGE_LIMIT = 2_000
@@ -148,7 +151,17 @@ def _record(tx: Tx, session: SessionId, outcomes: Sequence[Outcome], now: dateti
     blobs += [(log_key(o.run.id, o.run.attempt), o.log, at(now)) for o in outcomes if o.log]
     tx.many("save_blobs", blobs)
     tx.many("insert_ready", [(o.run.id,) for o in outcomes if STATE_AFTER[o.ended] is RunState.READY])
+    _obey_cancels(tx, [o.run.id for o in outcomes if STATE_AFTER[o.ended] not in FINAL], now)
     tx.many("add_statistics", _statistics(tx, session, outcomes))
+
+
+def _obey_cancels(tx: Tx, ids: Sequence[RunId], now: datetime) -> None:
+    """Cancel those of these unfinished runs that were asked to while they ran, but ended in another way first."""
+    if not ids:
+        return
+    asked = (runs.c.id.in_(ids)) & runs.c.cancel_requested_at.is_not(None)
+    for row in tx.core(select(runs.c.id, runs.c.cancel_reason).where(asked)).all():
+        cancel(tx, [RunId(row.id)], row.cancel_reason or "cancelled", now)
 
 
 def _statistics(tx: Tx, session: SessionId, outcomes: Sequence[Outcome]) -> list[Sequence[Any]]:
