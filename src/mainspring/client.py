@@ -1,0 +1,207 @@
+"""Enqueue runs from your own code and wait for their results."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from mainspring.domain.priority import parse_priority
+from mainspring.domain.states import FINAL, RunState
+from mainspring.domain.tasks import Task
+from mainspring.errors import InvalidInput, MainspringError
+from mainspring.ids import RunId
+
+if TYPE_CHECKING:
+    from mainspring.app import Application
+
+_FIRST_LOOK: Final = 0.02
+_SLOWEST_LOOK: Final = 0.5
+
+
+class RunFailed(MainspringError):
+    """A run whose result was waited for ended as failed or cancelled."""
+
+    def __init__(self, run_id: str, state: RunState, message: str | None) -> None:
+        super().__init__(f"run {run_id} {state}: {message}" if message else f"run {run_id} {state}")
+        self.run_id, self.state, self.message = run_id, state, message
+
+
+class ResultTimeout(MainspringError):
+    """A run had not ended when the time to wait for it was over; it goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that was enqueued."""
+
+    id: RunId
+    _client: Client
+
+    @property
+    def state(self) -> RunState:
+        """Return the state in which it is now."""
+        return self._client._application.reading.result(self.id)[0].state
+
+    def wait(self, timeout: float | None = None) -> RunState:
+        """Return its final state once it has ended.
+
+        Raises:
+            ResultTimeout: it has not within *timeout* seconds.
+        """
+        return self._client._wait(self.id, timeout)[0]
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return what its function returned, once it has succeeded.
+
+        Raises:
+            RunFailed: it ended otherwise.
+            ResultTimeout: it has not ended within *timeout* seconds.
+        """
+        state, value, message = self._client._wait(self.id, timeout)
+        if state is not RunState.SUCCEEDED:
+            raise RunFailed(self.id, state, message)
+        return value
+
+    def cancel(self, reason: str = "") -> None:
+        """Cancel it if it has not started; ask it to stop if it is under way."""
+        self._client._application.steering.cancel(self.id, self._client.actor, reason)
+
+    async def aresult(self, timeout: float | None = None) -> Any:
+        """`result`, without holding up the event loop."""
+        return await asyncio.to_thread(self.result, timeout)
+
+
+class Client:
+    """A connection to an installation; threads may share it. Close it, or use it in a ``with`` block."""
+
+    def __init__(self, application: Application, actor: str = "client") -> None:
+        self._application, self.actor = application, actor
+
+    def enqueue(self, task: Task[..., Any], /, **parameters: Any) -> Run:
+        """Enqueue one run of *task* and return it once it is durable.
+
+        Raises:
+            ParametersInvalid: the parameters do not fit the task's function; nothing was written.
+        """
+        return self.enqueue_with(task, parameters)
+
+    def enqueue_with(
+        self,
+        task: Task[..., Any],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        queue: str | None = None,
+        priority: int | str | None = None,
+        due_at: datetime | None = None,
+        delay: timedelta | None = None,
+        expires: timedelta | None = None,
+        max_retries: int | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Run:
+        """Enqueue one run with options; see `enqueue`.
+
+        Args:
+            task: the task, a decorated function.
+            parameters: the function's parameters by name.
+            queue: the queue, instead of the one that routes or the task say.
+            priority: high, normal, low or 0 to 9.
+            due_at: an aware instant before which it does not start; not together with *delay*.
+            delay: how long from now it comes due.
+            expires: cancel it if it has not started this long after it came due.
+            max_retries: tries after the first.
+            labels: texts to find it by.
+
+        Raises:
+            InvalidInput: a value cannot be used; nothing was written.
+        """
+        from mainspring.services.enqueue import Request
+
+        if not isinstance(task, Task):
+            raise InvalidInput(f"{task!r} is no task; decorate the function with @task")
+        if due_at is not None and delay is not None:
+            raise InvalidInput("give due_at or delay, not both")
+        if due_at is not None and due_at.tzinfo is None:
+            raise InvalidInput(f"due_at {due_at} has no time zone; instants are aware")
+        when = due_at if delay is None else self._application.clock.now() + delay
+        request = Request(
+            task, dict(parameters or {}), queue, None if priority is None else parse_priority(priority), when, expires,
+            None if max_retries is None else max_retries + 1, dict(labels or {}),
+        )  # fmt: skip
+        return Run(self._application.enqueuer.enqueue(request), self)
+
+    def enqueue_many(self, task: Task[..., Any], each: Iterable[Mapping[str, Any]]) -> list[Run]:
+        """Enqueue a run of *task* for each mapping of parameters, in order; all are checked before any is written."""
+        from mainspring.services.enqueue import Request
+
+        ids = self._application.enqueuer.enqueue_many([Request(task, dict(given)) for given in each])
+        return [Run(run_id, self) for run_id in ids]
+
+    async def aenqueue(self, task: Task[..., Any], /, **parameters: Any) -> Run:
+        """`enqueue`, without holding up the event loop."""
+        return await asyncio.to_thread(self.enqueue_with, task, parameters)
+
+    def run(self, run_id: str) -> Run:
+        """Return the run of this id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return Run(self._application.steering.require(run_id).id, self)
+
+    def close(self) -> None:
+        """Close the connection; hints that are under way are sent first."""
+        self._application.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait(self, run_id: RunId, timeout: float | None) -> tuple[RunState, Any, str | None]:
+        clock, never = self._application.clock, threading.Event()
+        until = None if timeout is None else clock.monotonic() + timeout
+        pause = _FIRST_LOOK
+        while True:
+            run, value = self._application.reading.result(run_id)
+            if run.state in FINAL:
+                return run.state, value, run.failure_message or run.state_reason
+            if until is not None and clock.monotonic() >= until:
+                raise ResultTimeout(f"run {run_id} is {run.state}; it has not ended within {timeout:g} s and goes on")
+            clock.wait(never, pause if until is None else min(pause, max(until - clock.monotonic(), 0.0)))
+            pause = min(pause * 1.5, _SLOWEST_LOOK)
+
+
+def connect(address: str | None = None, *, config: Path | str | None = None) -> Client:
+    """Connect to an installation: the database at *address*, or the one that ``mainspring.yaml`` (or *config*) names.
+
+    A SQLite file is made and brought to this release's schema when necessary; a PostgreSQL database must be ready.
+
+    Raises:
+        InvalidInput: the address or configuration cannot be used.
+        StoreUnavailable: the database cannot be reached or has another schema.
+    """
+    from mainspring import app
+
+    if address is not None:
+        application = app.Application(app.open_database(address))
+    else:
+        application = app.load_project(None if config is None else Path(config), os.environ).open()
+    try:
+        app.ensure_schema(application)
+    except BaseException:
+        application.close()
+        raise
+    return Client(application)
+
+
+__all__ = ["Client", "ResultTimeout", "Run", "RunFailed", "connect"]

@@ -1,0 +1,1 @@
+"""The processes: scheduler, worker, their loops and the supervisor of both."""

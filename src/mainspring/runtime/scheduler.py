@@ -1,0 +1,109 @@
+"""The scheduler: sleeps until the next fire time, fires, stages what comes due, and rescues what the dead left."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Final
+
+from mainspring.clock import Clock, boot_id
+from mainspring.runtime.loops import Loop
+from mainspring.runtime.session import Session
+from mainspring.services.fire import Firer
+from mainspring.services.maintenance import Rescuer, Stager, Tidier
+from mainspring.services.schedules import Scheduling
+from mainspring.store.database import Database
+from mainspring.store.hints import SCHEDULES
+
+_log = logging.getLogger("mainspring.scheduler")
+POLL: Final = 1.0
+_RESCUE_EVERY: Final = 1.0
+_TIDY_EVERY: Final = 60.0
+_BUSY_PAUSE: Final = 0.02
+
+
+class Maintenance:
+    """Stages, releases, expires and rescues; every process that serves the database may do so."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._clock = clock
+        self._stager, self._rescuer = Stager(database, clock), Rescuer(database, clock, boot_id())
+        self._tidier = Tidier(database, clock)
+        self._stage = Loop("stager", self._stage_once, clock)
+        self._rescue = Loop("rescuer", self._rescue_once, clock)
+        self._tidy = Loop("tidy", self._tidy_once, clock)
+
+    def start(self) -> None:
+        """Begin."""
+        self._stage.start()
+        self._rescue.start()
+        self._tidy.start()
+
+    def wake(self) -> None:
+        """Look at once for what has come due."""
+        self._stage.wake()
+
+    def stop(self) -> None:
+        """End."""
+        self._stage.stop()
+        self._rescue.stop()
+        self._tidy.stop()
+
+    def _tidy_once(self) -> float:
+        self._tidier.run_once()
+        return _TIDY_EVERY
+
+    def _stage_once(self) -> float:
+        result = self._stager.run_once()
+        # What is due and was not staged is being staged by somebody else.
+        return max(wait_until(self._clock, result.next_due_at), 0.0 if result.staged else _BUSY_PAUSE)
+
+    def _rescue_once(self) -> float:
+        self._rescuer.run_once()
+        return _RESCUE_EVERY
+
+
+class Scheduler:
+    """Fires schedules until stopped; any number of them may run at once."""
+
+    def __init__(self, database: Database, clock: Clock, name: str) -> None:
+        self._clock = clock
+        self._firer = Firer(database, clock)
+        self._scheduling = Scheduling(database, clock)
+        self._session = Session(database, clock, "scheduler", name, on_hint=self._on_hint)
+        self._fire = Loop("firer", self._fire_once, clock)
+        self._maintenance = Maintenance(database, clock)
+
+    def start(self) -> None:
+        """Open the session and begin to fire."""
+        changed = self._scheduling.recompute()
+        if changed:
+            _log.info("next_times_recomputed schedules=%d", changed)
+        self._session.open()
+        self._fire.start()
+        self._maintenance.start()
+
+    def stop(self) -> None:
+        """Finish the present transaction and end the session."""
+        self._fire.stop()
+        self._maintenance.stop()
+        self._session.close()
+
+    def _fire_once(self) -> float:
+        now = self._clock.now()
+        if self._firer.run_once().more:
+            return 0.0
+        # What was due at that look and is not decided is set aside, or in the hands of another scheduler.
+        return wait_until(self._clock, self._firer.next_fire_at(now))
+
+    def _on_hint(self, topics: frozenset[str]) -> None:
+        if SCHEDULES in topics or not topics:
+            self._fire.wake()
+            self._maintenance.wake()
+
+
+def wait_until(clock: Clock, moment: datetime | None) -> float:
+    """Return how many seconds to sleep for *moment*, at most one poll."""
+    if moment is None:
+        return POLL
+    return min(max((moment - clock.now()).total_seconds(), 0.0), POLL)

@@ -1,0 +1,1 @@
+"""A worker: claims runs for its free slots, executes them, and records how they ended."""

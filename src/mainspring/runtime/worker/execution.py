@@ -1,0 +1,117 @@
+"""Make one function call for an attempt, and hand over its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from mainspring.clock import Clock
+from mainspring.domain.runs import Outcome
+from mainspring.domain.tasks import Task
+from mainspring.errors import StoreUnavailable
+from mainspring.runtime.worker import outcomes
+from mainspring.runtime.worker.artifacts import ArtifactStore
+from mainspring.runtime.worker.attempt import Attempt, AttemptContext, StopCause
+from mainspring.runtime.worker.logs import current_log
+from mainspring.store import runs
+from mainspring.store.database import Database
+
+
+class Surroundings:
+    """What every execution of a worker shares."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        artifacts: ArtifactStore,
+        redact: Callable[[str], str],
+        enter: Callable[[Task[..., Any], AttemptContext], dict[str, Any]] | None,
+        on_done: Callable[[Attempt, Outcome], None],
+    ) -> None:
+        """*enter* gives further arguments to a task's function; *on_done* is told each outcome, from any thread."""
+        self.database, self.clock, self.artifacts, self.redact = database, clock, artifacts, redact
+        self.enter, self.on_done = enter, on_done
+
+
+class TaskExecution:
+    """The call of a task's function for one attempt."""
+
+    def __init__(self, attempt: Attempt, task: Task[..., Any], around: Surroundings) -> None:
+        self._attempt, self._task, self._around = attempt, task, around
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+        return self._task.is_async
+
+    def started_as(self, cancel: Callable[[], None]) -> None:
+        """Remember how to cancel the coroutine; one that was asked to stop before it began is cancelled at once."""
+        self._attempt.cancel_task = cancel
+        if self._attempt.stop is not None:
+            cancel()
+
+    def call(self) -> None:
+        """Run a plain function to its end."""
+        current_log.set(self._attempt.log)
+        try:
+            if self._attempt.stop is not None:
+                self._done(outcomes.stopped(self._attempt, self._now(), self._around.redact))
+                return
+            result = self._task.function(**self._arguments())
+        except BaseException as error:  # whatever a task raises, SystemExit included, is its outcome
+            self._failed(error)
+        else:
+            self._succeeded(result)
+
+    async def coroutine(self) -> None:
+        """Run a coroutine function to its end."""
+        current_log.set(self._attempt.log)
+        try:
+            arguments = self._arguments()
+            result = await self._task.function(**arguments)
+        except asyncio.CancelledError as error:
+            if self._attempt.stop is None:
+                # The task cancelled itself, or something it awaited did: an error like any other.
+                self._failed(error)
+            else:
+                self._done(outcomes.stopped(self._attempt, self._now(), self._around.redact))
+        except BaseException as error:
+            self._failed(error)
+        else:
+            self._succeeded(result)
+
+    def _arguments(self) -> dict[str, Any]:
+        text = self._attempt.run.parameters
+        if text is None:
+            run_id = self._attempt.run.id
+            text = self._around.database.read(lambda tx: runs.parameters_of(tx, run_id))
+            if text is None:
+                raise StoreUnavailable(f"the parameters of run {run_id} are missing")
+        arguments = self._task.bind(json.loads(text))
+        context = AttemptContext(self._attempt, self._around.artifacts)
+        if self._task.context_parameter is not None:
+            arguments[self._task.context_parameter] = context
+        if self._around.enter is not None:
+            arguments.update(self._around.enter(self._task, context))
+        return arguments
+
+    def _succeeded(self, result: Any) -> None:
+        self._done(outcomes.succeeded(self._attempt, result, self._now(), self._around.redact))
+
+    def _failed(self, error: BaseException) -> None:
+        try:
+            outcome = outcomes.raised(self._attempt, error, self._now(), self._around.redact)
+        except Exception as broken:  # an error whose own attributes raise must not leave the run without an end
+            outcome = outcomes.raised(self._attempt, broken, self._now(), self._around.redact)
+        self._done(outcome)
+
+    def _done(self, outcome: Outcome) -> None:
+        if self._attempt.settle() and self._attempt.stop is not StopCause.LOST:
+            self._around.on_done(self._attempt, outcome)
+
+    def _now(self) -> datetime:
+        return self._around.clock.now()

@@ -1,0 +1,1 @@
+"""Use cases, one module each: enqueue, fire, keep schedules, steer runs, maintain."""

@@ -1,0 +1,62 @@
+"""Know what the database says of tasks and routes, fresh to two seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from mainspring.clock import Clock
+from mainspring.domain.routes import Route
+from mainspring.services.catalog import Decided, decide
+from mainspring.store.database import Database, Tx
+from mainspring.store.tables import StoredTask, list_routes, list_tasks
+
+_FRESH: Final = 2.0
+
+
+class Directory:
+    """Tasks as workers described them and the routes of the installation; nobody's code is needed for them."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+        self._tasks: Mapping[str, StoredTask] = {}
+        self._routes: Sequence[Route] = ()
+        self._read_at = float("-inf")
+
+    @property
+    def tasks(self) -> Mapping[str, StoredTask]:
+        """Return all described tasks by name."""
+        self._refresh()
+        return self._tasks
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """Return the routes in the order in which they are tried."""
+        self._refresh()
+        return self._routes
+
+    def forget(self) -> None:
+        """Read anew at the next question."""
+        self._read_at = float("-inf")
+
+    def decide(self, task: str, **given: Any) -> Decided:
+        """Decide queue, priority, tries and expiry of a run of *task*, whether it is described or not."""
+        described = self.tasks.get(task)
+        defaults, policies = (described.defaults, described.policies) if described else ({}, {})
+        return decide(task, defaults, policies, self.routes, **given)
+
+    def code_version(self, task: str) -> str:
+        """Return the version of the task's code that was described last, or ``unknown``."""
+        described = self.tasks.get(task)
+        return described.code_version if described else "unknown"
+
+    def _refresh(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._read_at < _FRESH:
+            return
+
+        def look(tx: Tx) -> tuple[Mapping[str, StoredTask], Sequence[Route]]:
+            return list_tasks(tx), list_routes(tx)
+
+        self._tasks, self._routes = self._database.read(look)
+        self._read_at = now

@@ -1,0 +1,56 @@
+"""Look ahead: the next fire times of a rule, and those that will be skipped with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from mainspring.domain.occurrences import Pause
+from mainspring.domain.spec import ScheduleSpec
+
+LONGEST_LOOK: Final = 5_000
+"""Fire times that are looked at to find those that are not skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A fire time to come, or a stretch of *n* that are skipped for one reason."""
+
+    fire_at: datetime
+    until_at: datetime
+    n: int = 1
+    skipped: str | None = None
+    jitter: timedelta = timedelta(0)
+    """How much later than *fire_at* its runs come due."""
+
+
+def look_ahead(spec: ScheduleSpec, after: datetime, count: int, pause: Pause | None = None) -> list[Ahead]:
+    """Return the next *count* fire times after *after* that will fire, and what is skipped before and between them.
+
+    A schedule that is paused for good, or barred for very long, gives fewer: at most 5,000 fire times are looked at.
+    """
+    found: list[Ahead] = []
+    firing = 0
+    for fire_at in _fire_times(spec, after, count + LONGEST_LOOK):
+        barred = pause.in_words() if pause is not None and pause.covers(fire_at) else spec.refusal(fire_at)
+        if barred is None:
+            found.append(Ahead(fire_at, fire_at, jitter=spec.jitter_for(fire_at)))
+            firing += 1
+            if firing == count:
+                break
+        elif found and found[-1].skipped == barred:
+            found[-1] = replace(found[-1], until_at=fire_at, n=found[-1].n + 1)
+        else:
+            found.append(Ahead(fire_at, fire_at, skipped=barred))
+    return found
+
+
+def _fire_times(spec: ScheduleSpec, after: datetime, most: int) -> Iterator[datetime]:
+    moment: datetime | None = after
+    for _ in range(most):
+        moment = spec.next_after(moment) if moment is not None else None
+        if moment is None:
+            return
+        yield moment

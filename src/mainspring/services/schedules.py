@@ -1,0 +1,267 @@
+"""Keep schedules: apply those of a file, edit, pause, resume, delete and trigger them. None of it fires the past."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from sqlalchemy import select
+
+from mainspring.clock import Clock
+from mainspring.domain.occurrences import Pause, plan_firing
+from mainspring.domain.runs import RunKind
+from mainspring.domain.spec import ScheduleSpec
+from mainspring.errors import Conflict, InvalidInput, MainspringError, StoreUnavailable, UnknownName
+from mainspring.ids import RunId, ScheduleId
+from mainspring.services.directory import Directory
+from mainspring.services.fire import Firer, computed_with, is_conflict
+from mainspring.services.schedule_runs import pack_message, runs_of
+from mainspring.store import queueing
+from mainspring.store import schedules as stored
+from mainspring.store.database import Database, Tx
+from mainspring.store.hints import READY, SCHEDULES
+from mainspring.store.ledger import DueSchedule
+from mainspring.store.schedules import StoredSchedule
+from mainspring.store.schema import schedules
+
+_log = logging.getLogger("mainspring.schedules")
+_TRIES: Final = 50
+_BATCH: Final = 200
+_PAUSE: Final = 0.02
+_NEVER: Final = threading.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying a file changed, by name."""
+
+    added: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+
+    def in_words(self) -> str:
+        """Return what changed, in one line."""
+        parts = [
+            f"{len(names)} {word}"
+            for names, word in (
+                (self.added, "added"),
+                (self.edited, "edited"),
+                (self.removed, "removed"),
+                (self.unchanged, "unchanged"),
+            )
+            if names
+        ]
+        return ", ".join(parts) or "no schedules"
+
+
+@dataclass(frozen=True, slots=True)
+class Upcoming:
+    """A fire time to come, and why it will be skipped, if so."""
+
+    fire_at: datetime
+    skipped: str | None = None
+
+
+class Scheduling:
+    """Edits schedules; every edit first settles the old rule up to now."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+        self._directory = Directory(database, clock)
+        self._firer = Firer(database, clock)
+        self._computed_with = computed_with()
+
+    def all(self) -> list[StoredSchedule]:
+        """Return all schedules by name."""
+        return self._database.read(stored.list_schedules)
+
+    def require(self, name: str) -> StoredSchedule:
+        """Return the schedule of this name, or raise `UnknownName` with the nearest one."""
+        found = self._database.read(lambda tx: stored.find_schedule(tx, name))
+        if found is None:
+            raise UnknownName("schedule", name, [s.name for s in self.all()])
+        return found
+
+    def apply(self, specs: Sequence[ScheduleSpec], source: str, actor: str) -> Applied:
+        """Make the schedules that came from *source* equal to *specs*: add, edit and remove what differs.
+
+        Raises:
+            Conflict: a name belongs to a schedule from elsewhere; nothing was changed.
+        """
+        known = self.require_ours(specs, source)
+        wanted = {spec.name for spec in specs}
+        done: dict[str, list[str]] = {"added": [], "edited": [], "unchanged": []}
+        for spec in specs:
+            done[self.put(spec, source, actor)].append(spec.name)
+        gone = [name for name, s in sorted(known.items()) if s.source == source and name not in wanted]
+        for name in gone:
+            self._delete_if_there(name, actor)
+        return Applied(tuple(done["added"]), tuple(done["edited"]), tuple(gone), tuple(done["unchanged"]))
+
+    def require_ours(self, specs: Sequence[ScheduleSpec], source: str) -> dict[str, StoredSchedule]:
+        """Return all schedules by name, none of *specs* having the name of one that came from elsewhere.
+
+        Raises:
+            Conflict: one has.
+        """
+        known = {schedule.name: schedule for schedule in self.all()}
+        for spec in specs:
+            other = known.get(spec.name)
+            if other is not None and other.source != source:
+                raise Conflict(
+                    f"schedule {spec.name!r} exists already and came from {other.source}, not from {source}; "
+                    "rename one of them or remove the other"
+                )
+        return known
+
+    def put(self, spec: ScheduleSpec, source: str, actor: str) -> str:
+        """Add the schedule or replace its spec; return ``added``, ``edited`` or ``unchanged``."""
+        old = self._database.read(lambda tx: stored.find_schedule(tx, spec.name))
+        if old is None and self._add(spec, source, actor):
+            return "added"
+        if old is not None and old.spec.to_text() == spec.to_text():
+            return "unchanged"
+        self._change(spec.name, partial(_edit, spec=spec, source=source, actor=actor, with_data=self._computed_with))
+        return "edited"
+
+    def _add(self, spec: ScheduleSpec, source: str, actor: str) -> bool:
+        """Add the schedule; return False when another process has done so at the same moment."""
+        now, with_data = self._clock.now(), self._computed_with
+        try:
+            self._database.write(lambda tx: stored.add_schedule(tx, spec, source, now, actor, with_data))
+        except Exception as error:
+            if not is_conflict(error):
+                raise
+            return False
+        self._database.sender.send(SCHEDULES)
+        return True
+
+    def _delete_if_there(self, name: str, actor: str) -> None:
+        try:
+            self.delete(name, actor)
+        except UnknownName:
+            _log.debug("schedule_gone schedule=%s; another process has deleted it", name)
+
+    def pause(self, name: str, actor: str, reason: str = "", until: datetime | None = None) -> StoredSchedule:
+        """Pause a schedule from now on; its fire times are recorded as skipped until it is resumed.
+
+        Raises:
+            Conflict: it is paused already.
+            InvalidInput: *until* is not in the future.
+        """
+        now = self._clock.now()
+        if until is not None and until <= now:
+            raise InvalidInput(f"pause until {until.isoformat()} is not in the future")
+        if (pause := self.require(name).paused_now(now)) is not None:
+            raise Conflict(f"schedule {name!r} is {pause.in_words()} already; resume it first to change that")
+        return self._change(
+            name, lambda tx, old, now: stored.pause_schedule(tx, old, Pause(now, until, actor, reason), actor)
+        )
+
+    def resume(self, name: str, actor: str) -> StoredSchedule:
+        """End the pause of a schedule; it fires again from its next fire time on.
+
+        Raises:
+            Conflict: it is not paused.
+        """
+        if self.require(name).paused_now(self._clock.now()) is None:
+            raise Conflict(f"schedule {name!r} is not paused")
+        return self._change(name, lambda tx, old, now: stored.resume_schedule(tx, old, now, actor))
+
+    def delete(self, name: str, actor: str) -> None:
+        """Delete a schedule; its ledger and its runs stay."""
+        self._change(name, lambda tx, old, now: stored.delete_schedule(tx, old, now, actor))
+
+    def trigger(self, name: str, actor: str) -> list[RunId]:
+        """Start the runs of a schedule now, by hand; the ledger is not touched. Return their ids."""
+        schedule = self.require(name)
+        now = self._clock.now()
+        kind, reason = RunKind.MANUAL, f"triggered by {actor}"
+        runs = runs_of(self._directory, schedule.spec, schedule.id, schedule.version, kind, now, reason)
+
+        def work(tx: Tx) -> None:
+            queueing.insert_runs(tx, runs, now)
+            if schedule.spec.pack is not None:
+                message = pack_message(schedule.spec, now, runs, now)
+                tx.many("insert_outbox", [(*message, tx.at(now))])
+            stored.write_audit(tx, now, actor, "schedule.trigger", name, {"runs": [run.id for run in runs]})
+
+        self._database.write(work)
+        self._database.sender.send(READY)
+        return [run.id for run in runs]
+
+    def upcoming(self, spec: ScheduleSpec, after: datetime, count: int, pause: Pause | None = None) -> list[Upcoming]:
+        """Return the next *count* fire times after *after*, with those that a calendar or pause skips."""
+        found: list[Upcoming] = []
+        moment: datetime | None = after
+        while moment is not None and len(found) < count:
+            moment = spec.next_after(moment)
+            if moment is not None:
+                barred = pause.in_words() if pause is not None and pause.covers(moment) else spec.refusal(moment)
+                found.append(Upcoming(moment, barred))
+        return found
+
+    def recompute(self) -> int:
+        """Compute the next fire times anew that other zone or calendar data gave; return how many were.
+
+        A schedule that cannot be read is left out and logged: it must not keep the others from firing.
+        """
+        given = schedules.c.next_at.is_not(None) & schedules.c.deleted_at.is_(None)
+        query = select(schedules.c.id).where(schedules.c.computed_with != self._computed_with, given)
+        ids = self._database.read(lambda tx: [row.id for row in tx.core(query)])
+        batches = [ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH)]
+        return sum(self._database.write(partial(_recompute, batch, self._computed_with)) for batch in batches)
+
+    def _change(self, name: str, edit: Callable[[Tx, StoredSchedule, datetime], bool]) -> StoredSchedule:
+        """Settle the schedule up to now, then *edit* it if it still stands there; else once more."""
+        for _ in range(_TRIES):
+            now = self._clock.now()
+            old = self._settled(name, now)
+            if self._database.write(lambda tx, old=old, now=now: edit(tx, old, now)):  # type: ignore[misc]
+                self._database.sender.send(SCHEDULES)
+                found = self._database.read(lambda tx, old=old: stored.get_schedule(tx, old.id))  # type: ignore[misc]
+                return found or old
+        raise StoreUnavailable(f"schedule {name!r} kept moving on while it was being changed; try again")
+
+    def _settled(self, name: str, now: datetime) -> StoredSchedule:
+        stuck = 0
+        while stuck < _TRIES:
+            schedule = self.require(name)
+            if schedule.next_at is None or schedule.next_at > now:
+                return schedule
+            due = DueSchedule(schedule.name, schedule.spec.to_text(), schedule.position, schedule.next_at)
+            if not plan_firing(schedule.spec, schedule.position, now, most=1).occurrences:
+                return schedule
+            if not self._firer.settle(due, now):
+                stuck += 1
+                # A scheduler holds it for a moment.
+                self._clock.wait(_NEVER, _PAUSE)
+        raise StoreUnavailable(
+            f"schedule {name!r} cannot be changed: its fire times up to now cannot be recorded; the log says why"
+        )
+
+
+def _edit(
+    tx: Tx, old: StoredSchedule, now: datetime, *, spec: ScheduleSpec, source: str, actor: str, with_data: str
+) -> bool:
+    # Another process may have applied the same file meanwhile.
+    same = (old.spec.to_text(), old.source) == (spec.to_text(), source)
+    return same or stored.edit_schedule(tx, old, spec, source, now, actor, with_data)
+
+
+def _recompute(ids: Sequence[ScheduleId], with_data: str, tx: Tx) -> int:
+    done = 0
+    for schedule_id in ids:
+        try:
+            schedule = stored.get_schedule(tx, schedule_id)
+        except (MainspringError, ValueError, KeyError, TypeError) as error:
+            _log.error("schedule_not_read schedule_id=%s error=%r; its next fire time stays", schedule_id, error)
+            continue
+        done += schedule is not None and stored.recompute_next(tx, schedule, with_data)
+    return done
