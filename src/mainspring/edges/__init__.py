@@ -1,0 +1,1 @@
+"""Thin doors: they parse, call one service, and render. They import no store."""

@@ -1,0 +1,213 @@
+"""Show one run: everything about it, its logs, its end."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mainspring.edges.cli.opening import open_existing
+from mainspring.edges.cli.options import AsJson, RunIdArgument
+from mainspring.edges.cli.runs import run_json, run_note
+from mainspring.edges.cli.screen import Cell, is_terminal, print_facts, print_json, say
+from mainspring.edges.cli.times import from_now, local_zone, span, stamp
+from mainspring.edges.cli.wording import state_cell, took
+
+if TYPE_CHECKING:
+    from mainspring.app import Application
+    from mainspring.services.reading import AttemptView, RunView, StoredRun
+
+_LOOK_EVERY = 0.5
+
+
+def show(context: typer.Context, run: RunIdArgument, as_json: AsJson = False) -> None:
+    """Show a run: parameters, what decided it, attempts with tracebacks, result, progress, artifacts."""
+    application = open_existing(context)
+    view = application.reading.run(application.steering.require(run).id)
+    if as_json:
+        print_json(view_json(view))
+    else:
+        print_view(view, application.clock.now())
+
+
+def logs(
+    context: typer.Context,
+    run: RunIdArgument,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, help="Which attempt; the latest unless given.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the run has ended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what an attempt of a run logged and printed."""
+    from mainspring.errors import InvalidInput, NotFound
+
+    application = open_existing(context)
+    found = application.steering.require(run)
+    if as_json and follow:
+        raise InvalidInput("--follow and --json exclude each other; leave one out")
+    if attempt is not None and attempt > found.attempt:
+        raise NotFound("attempt", f"{attempt} of run {found.id}; it has had {found.attempt}")
+    chosen = attempt or found.attempt
+    if as_json:
+        log = application.reading.log(found.id, chosen) if chosen else ""
+        print_json({"id": found.id, "attempt": chosen, "log": log})
+    elif follow:
+        _follow(application, found, attempt)
+    elif chosen == 0:
+        say(f"run {found.id} has not started; it is {found.state}")
+    else:
+        text = application.reading.log(found.id, chosen)
+        _print_log(text, found, chosen)
+
+
+def view_json(view: RunView) -> dict[str, Any]:
+    """Return everything about a run as JSON values."""
+    names = (
+        "attempt", "outcome", "charged", "started_at", "finished_at", "reason", "error_type", "error_message",
+        "traceback",
+    )  # fmt: skip
+    progress = None if view.progress is None else dict(zip(("done", "total", "note"), view.progress, strict=True))
+    shown = ("id", "attempt", "name", "media_type", "size", "sha256", "location", "created_at")
+    return {
+        **run_json(view.run),
+        "parameters": view.parameters,
+        "result": view.result,
+        "has_result": view.has_result,
+        "snapshot": view.snapshot,
+        "progress": progress,
+        "attempts": [{name: getattr(attempt, name) for name in names} for attempt in view.attempts],
+        "artifacts": [{name: artifact[name] for name in shown} for artifact in view.artifacts],
+    }
+
+
+def print_view(view: RunView, now: datetime) -> None:
+    """Print everything about a run."""
+    run, (where, zone) = view.run, local_zone()
+    print_facts(_facts(view, now, where))
+    for attempt in view.attempts:
+        _print_attempt(attempt, where)
+    if run.failure_message and not (view.attempts and view.attempts[-1].traceback):
+        say(f"\n{run.failure_kind}: {run.failure_message}", "red")
+    if view.has_result:
+        _print_value("result", view.result)
+    for artifact in view.artifacts:
+        say(f"artifact  {artifact['name']}  {artifact['size']:,} bytes  {artifact['media_type']}  {artifact['id']}")
+    say(f"times: {zone}", "dim")
+
+
+def _facts(view: RunView, now: datetime, where: tzinfo | None) -> list[tuple[str, str | Cell]]:
+    from mainspring.domain.priority import priority_word
+    from mainspring.encoding import encode
+
+    run = view.run
+
+    def at(moment: datetime | None) -> str:
+        return "" if moment is None else f"{stamp(moment, where)} ({from_now(moment, now)})"
+
+    why = (view.snapshot or {}).get("decided_by", {})
+    said = ", ".join(f"{name}: {source}" for name, source in why.items() if source != "default")
+    schedule = run.schedule or ""
+    if schedule and run.fire_at is not None:
+        schedule += f", fire time {stamp(run.fire_at, where)}"
+    return [
+        ("run", run.id),
+        ("task", run.task),
+        ("state", state_cell(run.state)),
+        ("note", "" if run.failure_message else run_note(run, now)),
+        ("kind", run.kind),
+        ("schedule", schedule),
+        ("member", run.member),
+        ("parameters", encode(view.parameters)),
+        ("queue", run.queue),
+        ("priority", priority_word(run.priority)),
+        ("decided by", said),
+        ("tries", f"{run.tries} of {run.max_tries}" + (", at most once" if run.at_most_once else "")),
+        ("labels", ", ".join(f"{name}={value}" for name, value in run.labels.items())),
+        ("created", at(run.created_at)),
+        ("due", at(run.due_at)),
+        ("expires", at(run.expires_at)),
+        ("started", at(run.started_at)),
+        ("finished", at(run.finished_at)),
+        ("took", took(run.started_at, run.finished_at)),
+        ("progress", progress_in_words(view)),
+    ]
+
+
+def progress_in_words(view: RunView) -> str:
+    """Return the latest progress, such as `30 of 50 (60 %): parsing`; empty where none was reported."""
+    if view.progress is None:
+        return ""
+    done, total, note = view.progress
+    said = f"{done:g}" if not total else f"{done:g} of {total:g} ({100 * done / total:.0f} %)"
+    return f"{said}: {note}" if note else said
+
+
+def _print_attempt(attempt: AttemptView, where: tzinfo | None) -> None:
+    cell = state_cell(attempt.outcome)
+    took_ = span(attempt.finished_at - attempt.started_at)
+    free = "" if attempt.charged else ", no try charged"
+    reason = f": {attempt.reason}" if attempt.reason else ""
+    say()
+    began = stamp(attempt.started_at, where)
+    say(f"attempt {attempt.attempt}  {cell.text}{free}  {began}, {took_}{reason}", cell.style)
+    if attempt.traceback:
+        say(attempt.traceback.rstrip())
+    elif attempt.error_message:
+        say(f"{attempt.error_type}: {attempt.error_message}" if attempt.error_type else attempt.error_message)
+
+
+def _print_value(name: str, value: Any) -> None:
+    import json
+
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    say()
+    say(f"{name}  {text}" if len(text) < 60 and "\n" not in text else f"{name}\n{text}")
+
+
+def _print_log(text: str, run: StoredRun, attempt: int) -> None:
+    from mainspring.domain.states import FINAL
+
+    if text:
+        _write(text)
+    else:
+        say(f"attempt {attempt} of run {run.id} logged nothing" + ("" if run.state in FINAL else " so far"))
+
+
+def _follow(application: Application, run: StoredRun, attempt: int | None) -> None:
+    from mainspring.domain.states import FINAL
+
+    printed: dict[int, str] = {}
+    never = threading.Event()
+    first = attempt or max(run.attempt, 1)
+    while True:
+        now = application.steering.require(run.id)
+        last = attempt or now.attempt
+        for number in range(first, last + 1):
+            _print_new(application.reading.log(run.id, number), printed, number, several=attempt is None)
+        ended = attempt is not None and now.attempt > attempt
+        if now.state in FINAL or ended:
+            say(f"run {now.id} {now.state}" if not ended else f"attempt {attempt} has ended", "dim")
+            return
+        application.clock.wait(never, _LOOK_EVERY)
+
+
+def _print_new(text: str, printed: dict[int, str], number: int, *, several: bool) -> None:
+    before = printed.get(number)
+    if before is None:
+        printed[number] = before = ""
+        if several and number > 1:
+            say(f"--- attempt {number}", "dim")
+    # The middle of a very long log is left out once it has grown too long: then all of it is printed anew.
+    _write(text.removeprefix(before) if text.startswith(before) else text)
+    printed[number] = text
+
+
+def _write(text: str) -> None:
+    from mainspring.edges.cli.failures import printable
+
+    sys.stdout.write(printable(text) if is_terminal() else text)
+    sys.stdout.flush()

@@ -1,0 +1,214 @@
+"""List, show, cancel and retry runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mainspring.edges.cli.opening import open_existing
+from mainspring.edges.cli.options import AsJson, Reason, RunIdArgument
+from mainspring.edges.cli.project import actor
+from mainspring.edges.cli.screen import Cell, Column, Row, is_terminal, print_json, print_table, say
+from mainspring.edges.cli.times import from_now, local_zone, stamp
+from mainspring.edges.cli.wording import short_id, state_cell, took
+
+if TYPE_CHECKING:
+    from mainspring.app import Application
+    from mainspring.services.reading import RunFilter, StoredRun
+
+_COLUMNS = (
+    Column("run"),
+    Column("state"),
+    Column("task", flexible=True),
+    Column("from", drop=5, flexible=True),
+    Column("queue", drop=6),
+    Column("priority", drop=7),
+    Column("tries", drop=4),
+    Column("created", drop=2),
+    Column("", drop=3),
+    Column("took", drop=8, right=True),
+    Column("note", drop=1, flexible=True),
+)
+
+States = Annotated[
+    list[str] | None, typer.Option("--state", help="Only runs in this state; may be given several times.")
+]
+Labels = Annotated[list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="Only runs with this label.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    from mainspring.edges.cli import run
+
+    group = typer.Typer(no_args_is_help=True, help="List, show, cancel and retry runs.")
+    group.command("list")(list_)
+    group.command("show")(run.show)
+    group.command("logs")(run.logs)
+    group.command("cancel")(cancel)
+    group.command("retry")(retry)
+    app.add_typer(group, name="runs")
+
+
+def list_(
+    context: typer.Context,
+    state: States = None,
+    task: Annotated[str | None, typer.Option("--task", help="Only runs of this task.")] = None,
+    queue: Annotated[str | None, typer.Option("--queue", help="Only runs in this queue.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="Only runs of this schedule.")] = None,
+    label: Labels = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Show at most this many.")] = 20,
+    before: Annotated[
+        str | None, typer.Option("--before", metavar="RUN", help="Show runs older than this one: the next page.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, newest first.
+
+    On a terminal an id is shown by its last 12 characters, which all commands take.
+    """
+    from mainspring.services.reading import RunFilter
+
+    wanted = RunFilter(_states(state or []), task, queue, schedule, pairs(label or [], "--label") or None)
+    application = open_existing(context)
+    _require_known(application, wanted)
+    start = None if before is None else application.steering.require(before).id
+    found = application.reading.runs(wanted, limit, start)
+    following = found[-1].id if len(found) == limit else None
+    if as_json:
+        print_json({"runs": [run_json(run) for run in found], "next_before": following})
+    elif not found:
+        _say_none(wanted, before)
+    else:
+        print_runs(application, found)
+        if following is not None:
+            say(f"older ones: --before {short_id(following)}", "dim")
+
+
+def cancel(context: typer.Context, run: RunIdArgument, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Cancel a run that has not started, or ask a running one to stop."""
+    answer = open_existing(context).steering.cancel(run, actor(), reason)
+    if as_json:
+        print_json({**run_json(answer.run), "cancel_asked": answer.asked})
+    else:
+        say(answer.in_words())
+
+
+def retry(context: typer.Context, run: RunIdArgument, as_json: AsJson = False) -> None:
+    """Make a failed run ready again, with as many tries as it had at first."""
+    after = open_existing(context).steering.retry(run, actor())
+    if as_json:
+        print_json(run_json(after))
+    else:
+        say(f"run {after.id} is {after.state} again")
+
+
+def run_json(run: StoredRun) -> dict[str, Any]:
+    """Return a run as JSON values; the keys are stable."""
+    names = (
+        "id", "task", "queue", "priority", "state", "state_reason", "failure_kind", "failure_message", "kind",
+        "attempt", "tries", "losses", "max_tries", "at_most_once", "schedule", "fire_at", "member", "due_at",
+        "expires_at", "cancel_requested_at", "labels", "created_at", "started_at", "finished_at",
+    )  # fmt: skip
+    return {name: getattr(run, name) for name in names}
+
+
+def pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    """Return texts such as `team=data` as a mapping.
+
+    Raises:
+        InvalidInput: one has no `=`, no name, or a name that was given before.
+    """
+    from mainspring.errors import InvalidInput
+
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise InvalidInput(f"{option} {text!r} has no name and value; write {option} name=value")
+        if name.strip() in found:
+            raise InvalidInput(f"{option} names {name.strip()!r} twice")
+        found[name.strip()] = value
+    return found
+
+
+def print_runs(application: Application, found: Sequence[StoredRun]) -> None:
+    """Print runs as a table, and the zone of its times."""
+    now, (where, zone) = application.clock.now(), local_zone()
+    rows = [_row(run, now, where) for run in found]
+    used = [place for place in range(len(_COLUMNS)) if any(_text(row[place]) for row in rows)]
+    print_table([_COLUMNS[place] for place in used], [[row[place] for place in used] for row in rows])
+    say(f"times: {zone}", "dim")
+
+
+def _row(run: StoredRun, now: Any, where: Any) -> Row:
+    from mainspring.domain.priority import priority_word
+
+    return (
+        short_id(run.id) if is_terminal() else run.id,
+        state_cell(run.state),
+        run.task,
+        " ".join(part for part in (run.schedule or "", run.member) if part),
+        run.queue,
+        priority_word(run.priority),
+        f"{run.tries}/{run.max_tries}",
+        stamp(run.created_at, where),
+        from_now(run.created_at, now),
+        took(run.started_at, run.finished_at),
+        Cell(run_note(run, now), "red" if run.failure_kind else "dim"),
+    )
+
+
+def run_note(run: StoredRun, now: Any) -> str:
+    """Return what else there is to say of a run in one line."""
+    from mainspring.domain.states import RunState
+
+    if run.failure_message:
+        return f"{run.failure_kind}: {run.failure_message}".partition("\n")[0]
+    if run.state is RunState.SCHEDULED:
+        due = f"due {from_now(run.due_at, now)}"
+        return f"{due}: {run.state_reason}" if run.state_reason else due
+    if run.cancel_requested_at is not None and run.state is RunState.RUNNING:
+        return "was asked to cancel"
+    return (run.state_reason or "").partition("\n")[0]
+
+
+def _text(cell: str | Cell) -> str:
+    return cell.text if isinstance(cell, Cell) else cell
+
+
+def _states(given: Sequence[str]) -> list[Any]:
+    from mainspring.domain.states import RunState
+    from mainspring.errors import UnknownName
+
+    known = {state.value: state for state in RunState}
+    for name in given:
+        if name.lower() not in known:
+            raise UnknownName("state", name, known)
+    return [known[name.lower()] for name in given]
+
+
+def _require_known(application: Application, wanted: RunFilter) -> None:
+    """Refuse a filter by names that nobody has ever used: an empty list would hide the slip."""
+    from mainspring.errors import UnknownName
+    from mainspring.services.queues import Queueing
+
+    known_tasks: Mapping[str, Any] = application.reading.tasks()
+    if wanted.task is not None and wanted.task not in known_tasks and not application.reading.runs(wanted, 1):
+        raise UnknownName("task", wanted.task, known_tasks)
+    if wanted.schedule is not None and not application.reading.runs(wanted, 1):
+        application.scheduling.require(wanted.schedule)
+    if wanted.queue is not None:
+        Queueing(application.database, application.clock).require(wanted.queue)
+
+
+def _say_none(wanted: RunFilter, before: str | None) -> None:
+    from mainspring.services.reading import RunFilter
+
+    if wanted == RunFilter(states=[]) and before is None:
+        say("no runs yet; start one with `mainspring enqueue TASK` or `mainspring schedules trigger NAME`")
+    elif before is not None:
+        say("no older runs")
+    else:
+        say("no run fits; leave out an option to see more")
