@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 OF_A_MACHINE = {
     "a path in somebody's home": r"(?<![\w.$}{/-])/(?:root|home/(?!user\b|you\b|me\b|app\b)\w+|Users/\w+)/",
-    "a path of a workplace": r"(?<![\w.$}{/-])/(?:work|workspace|builds|opt/(?!homebrew\b)\w+|mnt/(?!nfs|smb|with|gluster|ceph|m\.db)|scratch)/\w",
+    "a path of a workplace": r"(?<![\w.$}{/-])/(?:work|workspace|builds|opt/(?!homebrew\b)\w+|scratch)/\w",
     "a package index": r"(?i)(?:index-url|find-links|trusted-host|registry)\s*[=:]?\s*['\"]?(?:https?|file)://",
     "the address of a package index": r"(?i)https?://[^\s\"'/]*/(?:[\w-]+/)*(?:simple|artifactory|api/pypi)(?:/|\b)",
     "a password in an address": r"(?i)https?://[^\s/\"'{}$<>]+:[^\s/\"'{}$<>]+@(?![\w.-]*\.example\b)",

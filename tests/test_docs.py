@@ -1,0 +1,82 @@
+"""What the pages show works: links lead somewhere, examples load and run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mainspring.app import load_project
+from mainspring.domain.triggers import trigger_from_definition
+from mainspring.testing import run_task
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the code blocks of *page* in *language*."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+
+
+@pytest.fixture
+def own_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A folder from which modules are imported, and which the next test does not know."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    targets = [target for target, _ in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_example_of_the_readme_is_valid_and_its_task_runs(own_modules: Path) -> None:
+    (tasks,) = blocks(ROOT / "README.md", "python")
+    (settings,) = blocks(ROOT / "README.md", "yaml")
+    (own_modules / "tasks.py").write_text(tasks, encoding="utf-8")
+    (own_modules / "mainspring.yaml").write_text(settings, encoding="utf-8")
+    project = load_project(own_modules / "mainspring.yaml", {})
+    project.check()
+    (spec,) = project.specs
+    assert spec.trigger.in_words() == "every hour, from 10:00 to 17:00, Monday to Friday (America/Sao_Paulo)"
+    assert len(tasks.splitlines()) + len(settings.splitlines()) <= 20
+    done = run_task(project.catalog.require("prices"), ticker="PETR4")
+    assert done.result == {"ticker": "PETR4", "close": 38.2}
+
+
+def test_every_trigger_of_the_guide_is_accepted() -> None:
+    lines = [line for line in blocks(ROOT / "docs/guides/schedules.md", "yaml")[0].splitlines() if line.strip()]
+    assert len(lines) == 8
+    for line in lines:
+        definition: dict[str, Any] = yaml.safe_load(line)
+        assert trigger_from_definition(definition, zone="Europe/Berlin", seed="guide").in_words()
+
+
+def test_the_tasks_of_the_guide_can_be_made(own_modules: Path) -> None:
+    page = ROOT / "docs/guides/tasks.md"
+    made: dict[str, Any] = {"__name__": "guide"}
+    exec(compile(blocks(page, "python")[0], str(page), "exec"), made)
+    done = run_task(made["report"], day="2026-11-20")
+    assert done.result == {"day": "2026-11-20", "formats": 1}
+
+
+def test_the_pack_of_the_guide_loads(own_modules: Path) -> None:
+    (code,) = blocks(ROOT / "docs/guides/packs.md", "python")
+    (own_modules / "weather.py").write_text(code, encoding="utf-8")
+    settings = {"packs": ["weather:pack"], "pack_settings": {"weather": {"url": "http://127.0.0.1/"}}}
+    (own_modules / "mainspring.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    project = load_project(own_modules / "mainspring.yaml", {})
+    project.check()
+    assert [spec.name for spec in project.specs] == ["weather-hourly"]
+    assert project.catalog.names == ["weather.fetch"]
