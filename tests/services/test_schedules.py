@@ -353,16 +353,29 @@ def _change_row(installation: Installation, name: str, **values: Any) -> None:
 
 def test_other_zone_data_computes_next_fire_times_anew(installation: Installation) -> None:
     installation.put(cron("0 9 * * *"))
-    _change_row(installation, "s1", next_at=when("3 10:00"), computed_with="tzdata=older")
+    _change_row(installation, "s1", next_at=when("3 10:00"), computed_with="tzdata=2020a")
     assert installation.scheduling.recompute() == 1
     assert installation.scheduling.require("s1").next_at == when("3 09:00")
     assert installation.scheduling.recompute() == 0
 
 
+def test_a_host_with_older_zone_data_neither_fires_nor_recomputes(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    installation.put(cron("* * * * *"))
+    _change_row(installation, "s1", computed_with="holidays=0.1 tzdata=2999a")
+    before = installation.scheduling.require("s1").next_at
+    assert installation.scheduling.recompute() == 0
+    result = installation.fire("12:05")
+    assert (result.fired, result.decided, result.failed) == (0, 0, ("s1",))
+    assert installation.scheduling.require("s1").next_at == before
+    assert "time zone data 2999a, newer than" in caplog.text
+
+
 def test_an_unreadable_schedule_does_not_keep_the_others_from_being_recomputed(installation: Installation) -> None:
     installation.put(cron("0 9 * * *", "broken"))
     installation.put(cron("0 9 * * *", "well"))
-    _change_row(installation, "broken", spec=json.dumps({"name": "broken"}), computed_with="tzdata=older")
-    _change_row(installation, "well", next_at=when("3 10:00"), computed_with="tzdata=older")
+    _change_row(installation, "broken", spec=json.dumps({"name": "broken"}), computed_with="tzdata=2020a")
+    _change_row(installation, "well", next_at=when("3 10:00"), computed_with="tzdata=2020a")
     assert installation.scheduling.recompute() == 1
     assert installation.scheduling.require("well").next_at == when("3 09:00")

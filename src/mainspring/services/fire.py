@@ -36,6 +36,19 @@ def computed_with() -> str:
     return " ".join(f"{name}={version}" for name, version in sorted(calendar_versions().items()))
 
 
+def has_newer_zones(theirs: str, ours: str) -> bool:
+    """Return whether *theirs*, a text of `computed_with`, names newer time zone data than *ours*."""
+    return _zone_data(theirs) > _zone_data(ours)
+
+
+def _zone_data(text: str) -> str:
+    return next((part.partition("=")[2] for part in text.split() if part.startswith("tzdata=")), "")
+
+
+class ZoneDataOutdated(MainspringError):
+    """A schedule was computed with newer time zone data than this process has."""
+
+
 @dataclass(frozen=True, slots=True)
 class FireResult:
     """What one look at the due schedules did."""
@@ -104,6 +117,7 @@ class Firer:
             runs = busy.get(schedule.position.schedule_id, {})
             position = replace(schedule.position, unfinished=_fire_times(runs))
             try:
+                self._require_zones(schedule)
                 firings.append(self._firing(spec, plan_firing(spec, position, now), now, sorted(runs)))
             except StoreUnavailable:
                 raise
@@ -111,6 +125,15 @@ class Firer:
                 self._set_aside(schedule, error)
                 failed.append(schedule.name)
         return firings, failed
+
+    def _require_zones(self, schedule: DueSchedule) -> None:
+        # Older data would name other fire times than those that newer data has promised already.
+        if has_newer_zones(schedule.computed_with, self._computed_with):
+            theirs, ours = _zone_data(schedule.computed_with), _zone_data(self._computed_with)
+            raise ZoneDataOutdated(
+                f"its fire times were computed with time zone data {theirs}, newer than the {ours} here; "
+                "update the package tzdata on this host"
+            )
 
     def _parse(self, due: Sequence[DueSchedule]) -> dict[ScheduleId, ScheduleSpec]:
         specs = {}

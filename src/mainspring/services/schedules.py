@@ -19,7 +19,7 @@ from mainspring.domain.spec import ScheduleSpec
 from mainspring.errors import Conflict, InvalidInput, MainspringError, StoreUnavailable, UnknownName
 from mainspring.ids import RunId, ScheduleId
 from mainspring.services.directory import Directory
-from mainspring.services.fire import Firer, computed_with, is_conflict
+from mainspring.services.fire import Firer, computed_with, has_newer_zones, is_conflict
 from mainspring.services.schedule_runs import pack_message, runs_of
 from mainspring.store import queueing
 from mainspring.store import schedules as stored
@@ -213,8 +213,10 @@ class Scheduling:
         A schedule that cannot be read is left out and logged: it must not keep the others from firing.
         """
         given = schedules.c.next_at.is_not(None) & schedules.c.deleted_at.is_(None)
-        query = select(schedules.c.id).where(schedules.c.computed_with != self._computed_with, given)
-        ids = self._database.read(lambda tx: [row.id for row in tx.core(query)])
+        columns = (schedules.c.id, schedules.c.computed_with)
+        query = select(*columns).where(schedules.c.computed_with != self._computed_with, given)
+        stale = self._database.read(lambda tx: tx.core(query).all())
+        ids = [row.id for row in stale if not has_newer_zones(row.computed_with, self._computed_with)]
         batches = [ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH)]
         return sum(self._database.write(partial(_recompute, batch, self._computed_with)) for batch in batches)
 
@@ -235,7 +237,8 @@ class Scheduling:
             schedule = self.require(name)
             if schedule.next_at is None or schedule.next_at > now:
                 return schedule
-            due = DueSchedule(schedule.name, schedule.spec.to_text(), schedule.position, schedule.next_at)
+            text, position = schedule.spec.to_text(), schedule.position
+            due = DueSchedule(schedule.name, text, position, schedule.next_at, schedule.computed_with)
             if not plan_firing(schedule.spec, schedule.position, now, most=1).occurrences:
                 return schedule
             if not self._firer.settle(due, now):

@@ -26,6 +26,8 @@ class DueSchedule:
     spec_text: str
     position: Position
     next_at: datetime | None
+    computed_with: str
+    """Versions of the zone and calendar data that gave its next fire time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,12 @@ def _due(tx: Tx, row: Row) -> DueSchedule:
         by,
         reason,
         next_at,
+        computed_with,
     ) = row
     instant = _optional(tx)
     pause = None if paused_at is None else Pause(tx.instant(paused_at), instant(paused_until), by or "", reason or "")
     position = Position(schedule_id, version, instant(last_at), tx.instant(effective_at), instant(catch_up), pause)
-    return DueSchedule(name, spec, position, instant(next_at))
+    return DueSchedule(name, spec, position, instant(next_at), computed_with)
 
 
 def _optional(tx: Tx) -> Callable[[Any], datetime | None]:

@@ -65,12 +65,6 @@ def list_schedules(tx: Tx, source: str | None = None) -> list[StoredSchedule]:
     return [_stored(row) for row in tx.core(query)]
 
 
-def stale_schedules(tx: Tx, computed_with: str, most: int) -> list[StoredSchedule]:
-    """Return schedules whose next fire time was computed with other zone or calendar data."""
-    query = _query().where(schedules.c.computed_with != computed_with, schedules.c.next_at.is_not(None)).limit(most)
-    return [_stored(row) for row in tx.core(query)]
-
-
 def _query() -> Select[Any]:
     return select(schedules).where(schedules.c.deleted_at.is_(None))
 
