@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,8 +12,6 @@ import pytest
 import sqlalchemy
 
 from mainspring.clock import ManualClock
-from mainspring.domain.calendars import CalendarRule
-from mainspring.domain.occurrences import Pause
 from mainspring.domain.runs import RunKind
 from mainspring.domain.spec import FanOut
 from mainspring.domain.states import RunState
@@ -301,7 +298,7 @@ def test_a_schedule_that_another_process_adds_just_before_is_edited_where_it_dif
     assert installation.scheduling.require("s1").spec.parameters == {"mine": True}
 
 
-# --- trigger, upcoming, recompute
+# --- trigger, recompute
 
 
 def test_triggering_starts_the_runs_now_and_leaves_the_ledger_alone(installation: Installation) -> None:
@@ -328,22 +325,6 @@ def test_a_paused_schedule_can_be_triggered(installation: Installation) -> None:
     installation.put(minutely())
     installation.scheduling.pause("s1", "tester")
     assert len(installation.scheduling.trigger("s1", "tester")) == 1
-
-
-def test_upcoming_shows_what_calendar_and_pause_skip(installation: Installation) -> None:
-    spec = cron("0 9 * * *", calendars=CalendarRule(exclude=("weekends",)))
-    pause = Pause(when("4 00:00"), when("5 00:00"), "ann")
-    found = installation.scheduling.upcoming(spec, when("3 00:00"), 6, pause)
-    assert [(short(u.fire_at), u.skipped) for u in found] == [
-        ("3 09:00", None), ("4 09:00", "paused by ann"), ("5 09:00", None), ("6 09:00", None),
-        ("7 09:00", "Saturday (weekends)"), ("8 09:00", "Sunday (weekends)"),
-    ]  # fmt: skip
-
-
-def test_upcoming_ends_with_the_schedule(installation: Installation) -> None:
-    spec = replace(cron("0 9 * * *"), end_at=when("4 12:00"))
-    found = installation.scheduling.upcoming(spec, when("3 00:00"), 10)
-    assert [short(u.fire_at) for u in found] == ["3 09:00", "4 09:00"]
 
 
 def _change_row(installation: Installation, name: str, **values: Any) -> None:

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from mainspring.config.loading import Loaded, find_file, load, read_schedules
     from mainspring.config.published import json_schema, reference
     from mainspring.config.reloading import changed, difference, reload
-    from mainspring.config.routes import match_route
     from mainspring.config.schedule import MisfireConfig, ScheduleConfig
     from mainspring.config.secrets import SecretBook, SecretMissing
     from mainspring.config.settings import QueueConfig, Route, Settings, WorkerSettings
@@ -29,7 +28,6 @@ _HOMES = {
     "find_file": "loading",
     "json_schema": "published",
     "load": "loading",
-    "match_route": "routes",
     "read_schedules": "loading",
     "reference": "published",
     "reload": "reloading",
@@ -59,7 +57,6 @@ __all__ = [
     "find_file",
     "json_schema",
     "load",
-    "match_route",
     "read_schedules",
     "reference",
     "reload",

@@ -17,5 +17,8 @@ class Route:
 
 
 def find_route(routes: Sequence[Route], task: str) -> Route | None:
-    """Return the first of *routes* whose pattern matches the name *task*, or None."""
+    """Return the first of *routes* whose pattern fits the name *task*, or None.
+
+    In patterns ``*`` stands for any characters, dots included, ``?`` for one, ``[ab]`` for one of some; case counts.
+    """
     return next((route for route in routes if fnmatchcase(task, route.task)), None)

@@ -60,14 +60,6 @@ class Applied:
         return ", ".join(parts) or "no schedules"
 
 
-@dataclass(frozen=True, slots=True)
-class Upcoming:
-    """A fire time to come, and why it will be skipped, if so."""
-
-    fire_at: datetime
-    skipped: str | None = None
-
-
 class Scheduling:
     """Edits schedules; every edit first settles the old rule up to now."""
 
@@ -195,17 +187,6 @@ class Scheduling:
         self._database.write(work)
         self._database.sender.send(READY)
         return [run.id for run in runs]
-
-    def upcoming(self, spec: ScheduleSpec, after: datetime, count: int, pause: Pause | None = None) -> list[Upcoming]:
-        """Return the next *count* fire times after *after*, with those that a calendar or pause skips."""
-        found: list[Upcoming] = []
-        moment: datetime | None = after
-        while moment is not None and len(found) < count:
-            moment = spec.next_after(moment)
-            if moment is not None:
-                barred = pause.in_words() if pause is not None and pause.covers(moment) else spec.refusal(moment)
-                found.append(Upcoming(moment, barred))
-        return found
 
     def recompute(self) -> int:
         """Compute the next fire times anew that other zone or calendar data gave; return how many were.

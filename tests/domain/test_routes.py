@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mainspring.config import Route, match_route
+from mainspring.domain.routes import Route, find_route
 
 ROUTES = [
     Route(task="market.quotes", queue="fast"),
@@ -29,4 +29,4 @@ ROUTES = [
     ],
 )
 def test_the_first_route_whose_pattern_fits_wins(task: str, route: int | None) -> None:
-    assert match_route(ROUTES, task) == (None if route is None else ROUTES[route])
+    assert find_route(ROUTES, task) == (None if route is None else ROUTES[route])
