@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import copy_context
 from functools import partial
+from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -91,10 +92,11 @@ def _cancel_from_any_thread(loop: asyncio.AbstractEventLoop, task: asyncio.Task[
 
 def _new_loop() -> asyncio.AbstractEventLoop:
     try:
-        import uvloop
+        uvloop: Any = import_module("uvloop")
     except ImportError:
         return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 class ThreadExecutor:
