@@ -135,6 +135,7 @@ def test_what_is_no_whole_file_is_refused_with_its_line(lines: list[str], proble
         (packed(("a.txt", b""), ("b.txt", b"")), "the archive holds 2 files, not one"),
         (packed(("a.txt", b"x" * 5000))[:60] + b"broken", "the archive is damaged"),
     ],
+    ids=["no more than its mark", "two files", "cut short"],
 )
 def test_a_damaged_archive_is_refused(content: bytes, problem: str) -> None:
     with pytest.raises(CotahistInvalid, match=problem):
