@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PROJECT: Final = "mainspring.project"
 _APPLICATION: Final = "mainspring.application"
 _SQLITE: Final = "sqlite:///"
-_PATIENCE: Final = 2.0
+PATIENCE: Final = 2.0
 """Seconds for which a server that does not answer is tried again: a person waits."""
 
 
@@ -72,7 +72,7 @@ def open_bare(context: typer.Context) -> Application:
     """Return the services on the database, whatever schema it has."""
     known: Application | None = context.meta.get(_APPLICATION)
     if known is None:
-        known = context.meta[_APPLICATION] = _without_file(context) or project_of(context).open(_PATIENCE)
+        known = context.meta[_APPLICATION] = _without_file(context) or project_of(context).open(PATIENCE)
         context.find_root().call_on_close(known.close)
     return known
 
@@ -84,7 +84,7 @@ def _without_file(context: typer.Context) -> Application | None:
         return None
     from mainspring.app import Application, open_database
 
-    return Application(open_database(given.database, retry_for=_PATIENCE))
+    return Application(open_database(given.database, retry_for=PATIENCE))
 
 
 def _no_file() -> bool:

@@ -77,10 +77,21 @@ def up(
 
 
 def _check_and_begin_again(context: typer.Context, overrides: dict[str, object]) -> None:
-    """Check the configuration, then become this command anew: a supervisor must not keep in memory what checked it."""
+    """Check the configuration, then become this command anew: a supervisor must not keep in memory what checked it.
+
+    A server must be there and prepared: its children would otherwise die of that again and again.
+    """
+    from mainspring.edges.cli.opening import PATIENCE
     from mainspring.edges.cli.project import load
 
-    loaded = load(context, overrides).loaded
+    project = load(context, overrides)
+    loaded = project.loaded
+    if not project.database_address().startswith("sqlite:"):
+        from mainspring.app import ensure_schema
+
+        application = project.open(PATIENCE)
+        ensure_schema(application)
+        application.close()
     typer.echo(f"Mainspring is starting on {loaded.path} - Ctrl-C stops", err=True)
     sys.stdout.flush()
     sys.stderr.flush()
