@@ -76,6 +76,10 @@ class StoreUnavailable(MainspringError):
     """The database cannot be reached or used; the message says which and why."""
 
 
+class StoreFull(StoreUnavailable):
+    """The disk under the database has no room; nothing new is taken until it has, and nothing is lost."""
+
+
 class ConfigurationInvalid(InvalidInput):
     """A configuration was refused whole; `problems` holds one sentence each, with file and line where known."""
 

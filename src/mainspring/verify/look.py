@@ -46,6 +46,11 @@ class Look:
         self._tx = tx
         self._postgres = tx.dialect == "postgresql"
 
+    @property
+    def postgres(self) -> bool:
+        """Whether the database is PostgreSQL."""
+        return self._postgres
+
     def rows(self, statement: str, **parameters: Any) -> list[Row]:
         """Return the rows of *statement*."""
         given = {name: self._parameter(value) for name, value in parameters.items()}
