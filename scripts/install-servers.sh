@@ -1,6 +1,6 @@
 #!/bin/sh
-# Install the server programs that the tests start for themselves. Only root on a system with apt-get gets them installed;
-# anybody else is told what is missing. With CI set, a server that is still missing is an error.
+# Install the programs that the tests start for themselves: servers, and strace. Only root on a system with apt-get gets
+# them installed; anybody else is told what is missing. With CI set, a program that is still missing is an error.
 set -eu
 
 # dpkg refuses to work without the programs of the system's administrator.
@@ -13,6 +13,10 @@ has_postgresql() {
 
 missing() {
     has_postgresql || echo postgresql
+    command -v pgbouncer >/dev/null || echo pgbouncer
+    [ "$(uname)" != Linux ] || command -v strace >/dev/null || echo strace
+    # Sets the wall clock of single processes.
+    [ "$(uname)" != Linux ] || ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || echo faketime
 }
 
 packages=$(missing)

@@ -64,8 +64,8 @@ FILES = [
     ("timezone: UTC\n", "1: timezone: unknown key 'timezone'; did you mean 'zone'?"),
     (
         "frobnicate: 1\n",
-        "1: frobnicate: unknown key 'frobnicate'; known: calendars, data_dir, database, pack_settings, "
-        "packs, queues, routes, scheduler, schedules, schema, tasks, worker, …",
+        "1: frobnicate: unknown key 'frobnicate'; known: calendars, data_dir, database, hints_database, "
+        "pack_settings, packs, queues, routes, scheduler, schedules, schema, tasks, …",
     ),
     ("zone: 5\n", "1: zone: must be text, not the number 5; put it in quotes"),
     ("zone: Sao_Paulo\n", "1: zone: unknown time zone 'Sao_Paulo'; did you mean 'America/Sao_Paulo'?"),

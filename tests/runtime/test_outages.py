@@ -172,8 +172,9 @@ def test_results_are_recorded_after_the_outage_that_met_them(fleet: Fleet) -> No
     assert [fleet.view(run_id).result for run_id in ids] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("end", ["immediate", "kill -9"])
 def test_a_postgres_server_that_stops_and_starts_again_ends_nothing(
-    postgres_cluster: Any, clock: PatientClock, tmp_path: Any
+    postgres_cluster: Any, clock: PatientClock, tmp_path: Any, end: str
 ) -> None:
     from mainspring.store.migrate import upgrade
 
@@ -194,7 +195,7 @@ def test_a_postgres_server_that_stops_and_starts_again_ends_nothing(
         scheduler = fleet.scheduler()
         run_id = fleet.enqueue(hold)
         happens(began)
-        postgres_cluster.stop("immediate")
+        postgres_cluster.kill9() if end == "kill -9" else postgres_cluster.stop("immediate")
         gate.set()
         fleet.passes(5)
         assert worker._pump.is_alive()

@@ -12,6 +12,7 @@ from mainspring.domain.states import RunState
 from mainspring.domain.tasks import task
 from mainspring.domain.triggers.interval import IntervalTrigger
 from mainspring.runtime.scheduler import Scheduler
+from mainspring.services.clock_guard import confirm
 from mainspring.services.schedules import Scheduling
 from mainspring.store.runs import RunFilter
 from mainspring.store.schema import metadata
@@ -124,6 +125,40 @@ def test_a_long_backlog_does_not_keep_a_scheduler_from_stopping(small_fleet: Fle
     assert not thread.is_alive()
     marks = small_fleet.database.read(lambda tx: tx.core(sqlalchemy.select(SCHEDULES.c.next_at)).scalar())
     assert marks < small_fleet.clock.now()
+
+
+def test_a_scheduler_in_doubt_of_its_clock_looks_once_a_second_and_hears_a_person_within_a_poll(
+    small_fleet: Fleet,
+) -> None:
+    fleet = small_fleet
+    _put(fleet, minutely())
+    scheduler = fleet.scheduler()
+    fleet.passes(1)
+    fleet.clock.step_wall(NOON + timedelta(days=2))
+    calls: list[int] = []
+    inner = scheduler._firer.run_once
+    scheduler._firer.run_once = lambda: (calls.append(1), inner())[1]  # type: ignore[method-assign]
+    fleet.passes(30)
+    assert (_runs(fleet), 25 <= len(calls) <= 40, fleet.clock.useless_waits < 10) == (0, True, True)
+    confirm(fleet.database, fleet.clock, "ann")
+    fleet.passes(1)
+    until(lambda: _runs(fleet) == 1)
+
+
+def test_in_doubt_of_the_clock_what_comes_due_is_staged_by_the_boot_clock(small_fleet: Fleet) -> None:
+    @task(name="quick")
+    def quick() -> None: ...
+
+    fleet = small_fleet
+    fleet.scheduler()
+    soon, later = (fleet.enqueue(quick, due_at=NOON + n * SECOND) for n in (30, 3_600))
+    fleet.passes(1)
+    fleet.clock.step_wall(NOON + timedelta(days=2))
+    fleet.passes(28)
+    assert [fleet.run(run_id).state for run_id in (soon, later)] == [RunState.SCHEDULED] * 2
+    fleet.passes(2)
+    fleet.becomes(soon, RunState.READY)
+    assert fleet.run(later).state is RunState.SCHEDULED
 
 
 def test_two_schedulers_fire_each_fire_time_once(fleet: Fleet) -> None:

@@ -6,14 +6,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from mainspring.clock import ManualClock
 from mainspring.errors import StoreUnavailable
 from mainspring.store.database import Database
 from mainspring.store.hints import CANCEL, READY, SCHEDULES, HintReceiver
+from mainspring.store.postgres import hints
 from mainspring.store.postgres.database import PostgresDatabase
+from mainspring.store.postgres.hints import NotifyReceiver
 from mainspring.store.sqlite.database import SqliteDatabase
 from mainspring.store.sqlite.hints import SocketReceiver, SocketSender, address_for
 from tests.servers import PostgresCluster
@@ -140,6 +144,40 @@ def test_a_listener_survives_a_restart_of_the_server(
             database.sender.send(READY)
         assert READY in listening.seen
     database.close()
+
+
+def test_a_listener_that_is_closed_stops_at_once(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It would look up from its wait only after a minute.
+    monkeypatch.setattr(hints, "_LOOK_UP", 60.0)
+    with ear(postgres):
+        pass
+
+
+def test_a_listener_whose_server_does_not_listen_any_more_begins_anew(postgres: PostgresDatabase) -> None:
+    connections: list[psycopg.Connection[Any]] = []
+
+    def connect() -> psycopg.Connection[Any]:
+        connections.append(postgres.connect_raw())
+        return connections[-1]
+
+    receiver = NotifyReceiver(connect, postgres.channel, check_every=0.05)
+    rung, seen, stop = threading.Event(), set[str](), threading.Event()
+    thread = threading.Thread(target=receiver.listen, args=(rung, seen, stop))
+    thread.start()
+    try:
+        assert rung.wait(10)
+        rung.clear()
+        # As a pooler does that lends the server's connection to somebody else in between.
+        connections[0].execute("UNLISTEN *")
+        assert rung.wait(10), "a new connection must say: look, you may have missed something"
+        rung.clear()
+        postgres.sender.send(READY)
+        assert rung.wait(10)
+        assert (seen, len(connections)) == ({READY}, 2)
+    finally:
+        receiver.close()
+        thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_a_socket_lies_beside_the_file_where_the_path_is_short_enough() -> None:

@@ -16,10 +16,11 @@ import mainspring.store
 from mainspring.errors import StoreUnavailable
 from mainspring.store import migrate
 from mainspring.store.database import Database
-from mainspring.store.migrate import SchemaOutdated, installation_id, require_current, status, upgrade
+from mainspring.store.migrate import SchemaOutdated, SchemaStatus, installation_id, require_current, status, upgrade
 from mainspring.store.postgres.database import PostgresDatabase
-from mainspring.store.schema import SCHEMA_VERSION, meta, metadata
+from mainspring.store.schema import MIN_APP_VERSION, SCHEMA_VERSION, meta, metadata
 from mainspring.store.sqlite.database import SqliteDatabase
+from mainspring.version import VERSION
 from tests.store.arrange import contents, put_some, together
 
 Open = Callable[[], Database]
@@ -83,14 +84,36 @@ def test_upgrades_of_different_databases_at_once_do_not_mix(tmp_path: Path) -> N
         database.close()
 
 
-def test_a_newer_schema_is_refused_and_left_alone(database: Database) -> None:
-    _set_version(database, "9999")
-    with pytest.raises(SchemaOutdated, match=r"has schema 9999, newer than this release's \d{4}; install the newer"):
+@pytest.mark.parametrize("version", ["9999", SCHEMA_VERSION])
+def test_a_database_that_needs_a_newer_release_is_refused_and_left_alone(database: Database, version: str) -> None:
+    _set_version(database, version)
+    _set_oldest_release(database, "99.1.0")
+    said = rf"has schema {version} of a newer release, which works with Mainspring 99\.1\.0 and later; this is 0"
+    with pytest.raises(SchemaOutdated, match=said):
         require_current(database)
-    with pytest.raises(SchemaOutdated, match="newer"):
+    with pytest.raises(SchemaOutdated, match="install a newer one"):
         upgrade(database)
-    assert status(database).current == "9999"
+    assert status(database).current == version
     _set_version(database, SCHEMA_VERSION)
+    _set_oldest_release(database, MIN_APP_VERSION)
+
+
+def test_a_newer_schema_on_which_this_release_may_work_is_accepted_and_left_alone(database: Database) -> None:
+    _set_version(database, "9999")
+    _set_oldest_release(database, VERSION)
+    require_current(database)
+    assert upgrade(database).current == "9999"
+    assert (status(database).current, status(database).is_current) == ("9999", True)
+    _set_version(database, SCHEMA_VERSION)
+    _set_oldest_release(database, MIN_APP_VERSION)
+
+
+@pytest.mark.parametrize(
+    ("oldest", "refused"), [("0.0.9", False), ("0.1.0", False), ("0.1.1", True), ("0.10.0", True), ("1.0.0rc1", True)]
+)
+def test_releases_are_compared_by_their_numbers(monkeypatch: pytest.MonkeyPatch, oldest: str, refused: bool) -> None:
+    monkeypatch.setattr(migrate, "VERSION", "0.1.0")
+    assert SchemaStatus("9999", oldest_release=oldest).is_too_new is refused
 
 
 def test_an_older_schema_is_refused_with_the_way_out(database: Database) -> None:
@@ -101,7 +124,15 @@ def test_an_older_schema_is_refused_with_the_way_out(database: Database) -> None
 
 
 def _set_version(database: Database, version: str) -> None:
-    change = sqlalchemy.update(meta).where(meta.c.key == "schema_version").values(value=version)
+    _set(database, "schema_version", version)
+
+
+def _set_oldest_release(database: Database, version: str) -> None:
+    _set(database, "min_app_version", version)
+
+
+def _set(database: Database, key: str, value: str) -> None:
+    change = sqlalchemy.update(meta).where(meta.c.key == key).values(value=value)
     database.write(lambda tx: tx.core(change))
 
 
@@ -221,3 +252,15 @@ def test_an_unreachable_database_is_an_outage_and_not_an_empty_one() -> None:
         status(database)
     assert "hush" not in str(caught.value)
     database.close()
+
+
+def test_the_tables_that_change_most_are_vacuumed_early(postgres: PostgresDatabase) -> None:
+    query = """SELECT relname, reloptions FROM pg_class
+                WHERE relnamespace = 'mainspring'::regnamespace AND relname = ANY(%s) ORDER BY 1"""
+    tables = ["outbox", "ready", "worker_sessions"]
+    wanted = {
+        "autovacuum_vacuum_scale_factor=0.01", "autovacuum_vacuum_threshold=500", "autovacuum_vacuum_cost_delay=0",
+    }  # fmt: skip
+    rows = postgres.read(lambda tx: tx.raw().execute(query, (tables,)).fetchall())
+    assert [name for name, _ in rows] == tables
+    assert all(wanted <= set(options) for _, options in rows)

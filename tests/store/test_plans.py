@@ -120,6 +120,7 @@ EXPECTED = [
     ("attempt_states", "pk runs", "pk_runs"),
     ("cancel_unstarted", "pk runs", "pk_runs"),
     ("ask_cancel", "pk runs", "ix_runs_session"),
+    ("lock_unfinished", "pk runs", "pk_runs"),
     ("claim_runs", "pk runs", "pk_runs"),
     ("clear_ready", "ready", "uq_ready_run_id"),
 ]
@@ -220,8 +221,8 @@ def test_postgres_claims_in_the_order_of_the_primary_key(full_postgres: Postgres
 @pytest.mark.parametrize(
     ("name", "row"),
     [
-        ("finish_runs", ["succeeded", None, None, None, 1, False, None, NOON, None, 1, uuid7()]),
-        ("lose_runs", ["ready", "died", None, None, 1, None, None, 1, uuid7()]),
+        ("finish_runs", ["succeeded", None, None, None, 1, 0, 0, False, None, NOON, None, 1, uuid7()]),
+        ("lose_runs", ["ready", "died", None, None, 1, 1, None, None, 1, uuid7()]),
         ("stage_runs", [1, None]),
     ],
 )

@@ -121,7 +121,7 @@ def test_a_session_that_is_renewing_at_this_moment_is_left_alone(
 
 
 def _url(database: PostgresDatabase) -> str:
-    return database._conninfo
+    return database._url
 
 
 def test_a_dead_session_can_never_renew(database: Database, clock: ManualClock) -> None:

@@ -73,6 +73,18 @@ class Loaded:
         name, mark, query = relative[1].partition("?")
         return f"sqlite:///{(self.root / name).absolute()}{mark}{query}"
 
+    def hints_address(self) -> str | None:
+        """Return the address for listening with a secret resolved, or None.
+
+        Raises:
+            SecretMissing: the address is a reference to a secret that is not there.
+        """
+        if self.settings.hints_database is None:
+            return None
+        address = self.secrets.resolve(str(self.settings.hints_database))
+        self.secrets.remember(*secrets_in({"database": address}, Variables({})))
+        return address
+
     def source_of(self, setting: str) -> str:
         """Return where the value of *setting*, such as `worker.slots`, came from."""
         return self.sources.get(setting, DEFAULT)

@@ -88,6 +88,11 @@ class Settings(Section):
     database_schema: SchemaName = Field(
         default="mainspring", alias="schema", description="PostgreSQL schema that holds the tables; unused on SQLite."
     )
+    hints_database: Database | None = setting(
+        None,
+        "A direct address of the same PostgreSQL database for listening, where 'database' leads through a pooler such "
+        "as PgBouncer; without it such processes look once a second.",
+    )
     zone: Zone = setting("UTC", "Time zone of schedules that name none.")
     data_dir: Text = setting(".mainspring", "Folder for artifacts and for what processes leave for each other.")
     tasks: tuple[ModuleName, ...] = setting((), "Python modules that hold tasks; imported at start.")

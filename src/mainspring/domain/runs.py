@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from mainspring.domain.states import FailureKind, RunState
 from mainspring.ids import RunId, ScheduleId
@@ -69,6 +70,13 @@ class ClaimedRun:
     returns: int = 0
     expires_at: datetime | None = None
     cancel_requested: bool = False
+    isolated_losses: int = 0
+    """Losses that it suffered alone in a process of its own; at `POISON_AFTER` it is not started again."""
+
+    @property
+    def suspect(self) -> bool:
+        """Return whether its worker has died of something that may be this run: it runs isolated from now on."""
+        return self.losses > 0
 
 
 class Ended(StrEnum):
@@ -97,6 +105,20 @@ STATE_AFTER: Mapping[Ended, RunState] = {
     Ended.CANCELLED: RunState.CANCELLED,
 }
 
+POISON_AFTER: Final = 3
+"""Losses in isolation after which a run is not started any more. Losses beside other runs condemn nobody."""
+
+
+def poison_message(isolated_losses: int, losses: int, how: str) -> str:
+    """Return why a run is not started again: how often its process died, and *how* it did the last time."""
+    others = losses - isolated_losses
+    beside = f" ({others} more beside other runs)" if others > 0 else ""
+    return (
+        f"it was lost {isolated_losses} times{beside} while it ran alone in a process of its own, the last time: "
+        f"{how}; it is not started again by itself"
+    )
+
+
 CHARGED = frozenset({Ended.SUCCEEDED, Ended.FAILED, Ended.RETRIED})
 """Endings that count as a try; holds, snoozes, interruptions, returns and losses do not."""
 
@@ -119,6 +141,20 @@ class Outcome:
     traceback: str | None = None
     due_at: datetime | None = None
     log: bytes | None = None
+    lost_in_isolation: bool = False
+    """Whether the process that ran nothing else died of it: counts as a loss, never as a try."""
+
+    @property
+    def state(self) -> RunState:
+        """Return the state that this end leads to; a loss with a failure kind is the last one."""
+        if self.ended is Ended.LOST and self.failure_kind is not None:
+            return RunState.FAILED
+        return STATE_AFTER[self.ended]
+
+    @property
+    def charged(self) -> bool:
+        """Return whether it counts as a try."""
+        return self.ended in CHARGED and not self.lost_in_isolation
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Final
 
 from mainspring.clock import Clock, boot_id
+from mainspring.errors import StoreUnavailable
 from mainspring.runtime.loops import Loop
-from mainspring.runtime.session import Session
+from mainspring.runtime.session import LEASE, Session
+from mainspring.services.clock_guard import ClockGuard
 from mainspring.services.fire import Firer
 from mainspring.services.maintenance import Rescuer, Stager, Tidier
 from mainspring.services.schedules import Scheduling
@@ -25,10 +27,12 @@ _BUSY_PAUSE: Final = 0.02
 class Maintenance:
     """Stages, releases, expires and rescues; every process that serves the database may do so."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._clock = clock
-        self._stager, self._rescuer = Stager(database, clock), Rescuer(database, clock, boot_id())
-        self._tidier = Tidier(database, clock)
+    def __init__(self, database: Database, clock: Clock, guard: ClockGuard | None = None) -> None:
+        """Prepare; *guard* is the one of the process, where it has one already."""
+        self._clock, self._guard = clock, guard or ClockGuard(database, clock, "worker")
+        self._stager = Stager(database, clock, self._guard)
+        self._rescuer = Rescuer(database, clock, boot_id(), LEASE)
+        self._tidier = Tidier(database, clock, self._guard)
         self._stage = Loop("stager", self._stage_once, clock)
         self._rescue = Loop("rescuer", self._rescue_once, clock)
         self._tidy = Loop("tidy", self._tidy_once, clock)
@@ -48,6 +52,10 @@ class Maintenance:
         self._stage.stop()
         self._rescue.stop()
         self._tidy.stop()
+        try:
+            self._guard.close()
+        except StoreUnavailable as error:
+            _log.warning("clock_doubt_not_withdrawn error=%s; it is ignored once this process has ended", error)
 
     def _tidy_once(self) -> float:
         self._tidier.run_once()
@@ -55,6 +63,8 @@ class Maintenance:
 
     def _stage_once(self) -> float:
         result = self._stager.run_once()
+        if result.in_doubt:
+            return POLL
         # What is due and was not staged is being staged by somebody else.
         return max(wait_until(self._clock, result.next_due_at), 0.0 if result.staged else _BUSY_PAUSE)
 
@@ -68,11 +78,12 @@ class Scheduler:
 
     def __init__(self, database: Database, clock: Clock, name: str) -> None:
         self._clock = clock
-        self._firer = Firer(database, clock)
+        self._guard = ClockGuard(database, clock, f"scheduler {name}")
+        self._firer = Firer(database, clock, self._guard)
         self._scheduling = Scheduling(database, clock)
         self._session = Session(database, clock, "scheduler", name, on_hint=self._on_hint)
         self._fire = Loop("firer", self._fire_once, clock)
-        self._maintenance = Maintenance(database, clock)
+        self._maintenance = Maintenance(database, clock, self._guard)
 
     def start(self) -> None:
         """Open the session and begin to fire."""
@@ -91,7 +102,10 @@ class Scheduler:
 
     def _fire_once(self) -> float:
         now = self._clock.now()
-        if self._firer.run_once().more:
+        result = self._firer.run_once()
+        if result.refused:
+            return POLL
+        if result.more:
             return 0.0
         # What was due at that look and is not decided is set aside, or in the hands of another scheduler.
         return wait_until(self._clock, self._firer.next_fire_at(now))

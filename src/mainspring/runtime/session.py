@@ -15,6 +15,7 @@ from mainspring.encoding import encode
 from mainspring.errors import StoreUnavailable
 from mainspring.ids import SessionId, uuid7
 from mainspring.runtime.loops import Loop
+from mainspring.runtime.watchdog import Watchdog
 from mainspring.store import sessions
 from mainspring.store.database import Database
 from mainspring.store.hints import HintReceiver
@@ -27,10 +28,16 @@ LEASE: Final = timedelta(seconds=12)
 RENEW_EVERY: Final = 3.0
 TRUST_MARGIN: Final = 2.0
 """Seconds before the lease may run out at which a session stops trusting itself."""
+_GOODBYE_SECONDS: Final = 5.0
+"""Seconds for which a stopping session tries to give up its lease; then it lets it run out."""
 
 
 class Session:
-    """One life of a worker or scheduler process in the database, with its doorbell."""
+    """One life of a worker or scheduler process in the database, with its doorbell.
+
+    A session that could not be renewed until `trusted_until` is lost for good, even if its renewal gets through later:
+    whoever uses it is told by *on_lost*, on any thread and once, and has dropped everything before a new one begins.
+    """
 
     def __init__(
         self,
@@ -53,30 +60,46 @@ class Session:
         self._on_hint, self._on_held, self._on_lost = on_hint, on_held, on_lost
         self.id = SessionId("")
         self._trusted_until = 0.0
+        self._lost, self._closing = True, False
+        self._life = threading.Lock()
+        self._former: tuple[SessionId, float] | None = None
         # Patient enough for a short outage, quick enough to renew before the lease runs out.
         self._renewal = Loop(f"{kind}-heartbeat", self._renew, clock, longest_backoff=RENEW_EVERY / 2)
+        self._watchdog = Watchdog(f"{kind}-watchdog", clock, lambda: self._trusted_until, self._late)
         self._receiver: HintReceiver | None = None
         self._rung, self._seen = threading.Event(), set[str]()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
     @property
+    def trusted_until(self) -> float:
+        """Until when the lease surely holds, in seconds of the clock's `monotonic`; 0 once it is lost.
+
+        The last good renewal began a lease less a margin before. May be read from any thread.
+        """
+        return self._trusted_until
+
+    @property
     def trusted(self) -> bool:
-        """Return whether the lease surely holds: its last good renewal began less than lease minus margin ago."""
+        """Return whether the lease surely holds at this moment."""
         return self._clock.monotonic() < self._trusted_until
 
     def open(self) -> None:
         """Begin the session in the database and keep it alive from now on."""
         self._begin()
+        self._watchdog.start()
         self._renewal.start()
 
     def close(self, reason: str = "stopped") -> None:
         """End the session; its lease is given up at once."""
+        self._closing = True
         self._renewal.stop()
+        self._watchdog.stop()
         self._unlisten()
         now = self._clock.now()
         try:
-            self._database.write(lambda tx: sessions.end_session(tx, self.id, "stopped", reason, now))
+            with self._database.within(_GOODBYE_SECONDS):
+                self._database.write(lambda tx: sessions.end_session(tx, self.id, "stopped", reason, now))
         except StoreUnavailable as error:
             _log.warning("session_not_ended session_id=%s error=%s; its lease runs out by itself", self.id, error)
 
@@ -100,35 +123,77 @@ class Session:
             receiver.close()
             raise
         self._listen(receiver)
-        self.id = session_id
-        self._trust(began)
+        with self._life:
+            self.id, self._lost = session_id, False
+            self._trusted_until = _end_of_trust(began)
+        self._watchdog.feed()
         _log.info("session_opened kind=%s session_id=%s name=%s", self._kind, session_id, self._name)
-
-    def _trust(self, began: float) -> None:
-        self._trusted_until = began + LEASE.total_seconds() - TRUST_MARGIN
 
     def _renew(self) -> float:
         began = self._clock.monotonic()
-        if began >= self._trusted_until:
+        if not self.trusted:
             return self._start_over("its lease could not be renewed in time")
-        now, lease_now = self._clock.now(), self._database.lease_now()
-        if not self._database.write(lambda tx: sessions.renew_session(tx, self.id, LEASE, now, lease_now)):
-            return self._start_over("its lease ran out")
-        self._trust(began)
-        late = self._clock.monotonic() - began
-        if late > RENEW_EVERY:
-            _log.warning("heartbeat_late seconds=%.1f", late)
-        if self._kind == "worker":
-            self._on_held(self._database.read(lambda tx: sessions.held_by(tx, self.id)))
+        # Short enough for more than one try before the lease runs out.
+        with self._database.within(RENEW_EVERY):
+            now, lease_now = self._clock.now(), self._database.lease_now()
+            if not self._database.write(lambda tx: sessions.renew_session(tx, self.id, LEASE, now, lease_now)):
+                return self._start_over("its lease ran out")
+            if not self._trust(began):
+                return self._start_over("its lease could not be renewed in time")
+            self._end_former()
+            held = self._database.read(lambda tx: sessions.held_by(tx, self.id)) if self._kind == "worker" else []
+        if self._kind == "worker" and self.trusted:
+            self._on_held(held)
         return max(RENEW_EVERY - (self._clock.monotonic() - began), 0.05)
 
+    def _trust(self, began: float) -> bool:
+        """Trust the session for a lease from *began* on, unless its time was up before."""
+        with self._life:
+            now = self._clock.monotonic()
+            if self._lost or now >= self._trusted_until:
+                return False
+            late = now - (self._trusted_until - _end_of_trust(0.0)) - RENEW_EVERY
+            self._trusted_until = _end_of_trust(began)
+        if late > RENEW_EVERY:
+            _log.warning("heartbeat_late seconds=%.1f; something keeps the process or the database busy", late)
+        return True
+
+    def _late(self) -> None:
+        self._lose("its lease could not be renewed in time", overdue=True)
+
+    def _lose(self, why: str, *, overdue: bool = False) -> None:
+        """Give the session up for good (*overdue*: if it still is); returns when its user has dropped everything."""
+        with self._life:
+            if self._lost or (overdue and self.trusted):
+                return
+            self._lost, self._trusted_until = True, 0.0
+            _log.error(
+                "session_lost session_id=%s reason=%r; what it held is dropped, a new session begins", self.id, why
+            )
+            # What it held may end by itself until the lease would have run out, and not be started again before.
+            self._former = (self.id, self._clock.monotonic() + TRUST_MARGIN)
+            try:
+                self._on_lost()
+            except Exception:  # a new session must begin all the same
+                _log.exception("session_not_dropped session_id=%s", self.id)
+
     def _start_over(self, why: str) -> float:
-        _log.error("session_lost session_id=%s reason=%r; what it held is dropped, a new session begins", self.id, why)
-        self._trusted_until = 0.0
-        self._on_lost()
+        self._lose(why)
+        if self._closing:
+            return RENEW_EVERY
         self._unlisten()
-        self._begin()
+        with self._database.within(RENEW_EVERY):
+            self._begin()
         return 0.05
+
+    def _end_former(self) -> None:
+        """End the session before this one, in case its last renewal got through after all: its runs wait for that."""
+        if self._former is None or self._clock.monotonic() < self._former[1]:
+            return
+        session_id, now = self._former[0], self._clock.now()
+        why = "its worker could not renew it in time"
+        self._database.write(lambda tx: sessions.end_session(tx, session_id, "dead", why, now))
+        self._former = None
 
     def _listen(self, receiver: HintReceiver) -> None:
         self._receiver, self._stopping = receiver, threading.Event()
@@ -159,3 +224,7 @@ class Session:
                 topics.add(self._seen.pop())
             if not stop.is_set():
                 self._on_hint(frozenset(topics))
+
+
+def _end_of_trust(began: float) -> float:
+    return began + LEASE.total_seconds() - TRUST_MARGIN

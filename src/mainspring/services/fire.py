@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -12,14 +12,15 @@ from sqlalchemy import func, select
 
 from mainspring.clock import Clock
 from mainspring.domain.calendars import calendar_versions
-from mainspring.domain.occurrences import Cause, FirePlan, Occurrence, Outcome, plan_firing
+from mainspring.domain.occurrences import MOST_AT_ONCE, Cause, FirePlan, Occurrence, Outcome, Position, plan_firing
 from mainspring.domain.runs import NewRun, RunKind
 from mainspring.domain.spec import OverlapPolicy, ScheduleSpec, spec_from_text
 from mainspring.errors import MainspringError, StoreUnavailable
 from mainspring.ids import RunId, ScheduleId
+from mainspring.services.clock_guard import ClockGuard
 from mainspring.services.directory import Directory
 from mainspring.services.schedule_runs import pack_message, runs_of
-from mainspring.store import ledger
+from mainspring.store import ledger, rewinding
 from mainspring.store.database import Database
 from mainspring.store.hints import CANCEL, READY
 from mainspring.store.ledger import DueSchedule, Fired, Firing
@@ -61,20 +62,29 @@ class FireResult:
     """Whether there is more to do at once."""
     failed: tuple[str, ...] = field(default=())
     """Names of schedules that could not be fired; they are set aside for a minute and logged."""
+    refused: bool = False
+    """Whether the wall clock is in doubt, so that nothing was looked at."""
 
 
 class Firer:
     """Fires due schedules; any number of them may do so at once."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, clock: Clock, guard: ClockGuard | None = None) -> None:
+        """Prepare; without a *guard* the clock is believed whatever it says."""
+        self._database, self._clock, self._guard = database, clock, guard
         self._directory = Directory(database, clock)
         self._computed_with = computed_with()
         self._aside: dict[ScheduleId, float] = {}
 
     def run_once(self) -> FireResult:
-        """Decide fire times of up to 500 due schedules."""
+        """Decide fire times of up to 500 due schedules; none while the wall clock is in doubt."""
         now = self._clock.now()
+        if self._guard is not None:
+            verdict = self._guard.check()
+            if not verdict.trusted:
+                return FireResult(refused=True)
+            # The instant that was judged: the clock may jump between two looks at it.
+            now = verdict.now
         due = self._database.read(lambda tx: ledger.due_schedules(tx, now, SCHEDULES_AT_ONCE + len(self._aside)))
         wanted = [schedule for schedule in due if not self._is_aside(schedule)]
         if not wanted:
@@ -97,14 +107,18 @@ class Firer:
         return until is not None and self._clock.monotonic() < until
 
     def _fire(self, due: Sequence[DueSchedule], now: datetime) -> FireResult:
-        firings, failed = self._plan(due, now)
+        # After the positions were read: a rewind in between changes them, and what was planned is not written.
+        early = self._database.read(lambda tx: rewinding.fired_early(tx, [d.position for d in due], now))
+        firings, failed = self._plan(due, now, early)
         result = FireResult(failed=tuple(failed))
         for batch in _batches(firings):
             result = _add(result, self._write(batch, now))
         still_due = any(f.plan.next_at is not None and f.plan.next_at <= now for f in firings)
         return replace(result, more=still_due and result.decided > 0)
 
-    def _plan(self, due: Sequence[DueSchedule], now: datetime) -> tuple[list[Firing], list[str]]:
+    def _plan(
+        self, due: Sequence[DueSchedule], now: datetime, early: Mapping[ScheduleId, Set[datetime]]
+    ) -> tuple[list[Firing], list[str]]:
         specs = self._parse(due)
         overlapping = [i for i, spec in specs.items() if spec.overlap is not OverlapPolicy.ALLOW]
         busy = self._database.read(lambda tx: ledger.unfinished(tx, overlapping)) if overlapping else {}
@@ -118,7 +132,8 @@ class Firer:
             position = replace(schedule.position, unfinished=_fire_times(runs))
             try:
                 self._require_zones(schedule)
-                firings.append(self._firing(spec, plan_firing(spec, position, now), now, sorted(runs)))
+                plan = _plan_around(spec, position, now, early.get(position.schedule_id, frozenset()))
+                firings.append(self._firing(spec, plan, now, sorted(runs)))
             except StoreUnavailable:
                 raise
             except (MainspringError, ValueError, OverflowError) as error:
@@ -185,7 +200,8 @@ class Firer:
         self._tell(fired)
         ours = [f for f in batch if f.plan.position.schedule_id in fired.advanced]
         return FireResult(
-            fired=sum(len(f.runs) for f in ours), decided=sum(o.n for f in ours for o in f.plan.occurrences)
+            fired=sum(len(f.runs) for f in ours),
+            decided=sum(sum(o.n for o in f.plan.occurrences) or _passed(f.plan) for f in ours),
         )
 
     def _resolve(self, firing: Firing, now: datetime, error: Exception) -> FireResult:
@@ -211,6 +227,23 @@ class Firer:
             self._database.sender.send(READY)
         if fired.cancels_asked:
             self._database.sender.send(CANCEL)
+
+
+def _plan_around(spec: ScheduleSpec, position: Position, now: datetime, early: Set[datetime]) -> FirePlan:
+    """Plan up to the first fire time that a clock ahead of its time has fired already; pass over that one alone."""
+    before = 0
+    if not early:
+        return plan_firing(spec, position, now)
+    moment = spec.next_after(position.mark)
+    while moment is not None and moment not in early and moment <= now and before < MOST_AT_ONCE:
+        before, moment = before + 1, spec.next_after(moment)
+    if before > 0 or moment not in early:
+        return plan_firing(spec, position, now, max(before, 1))
+    return replace(plan_firing(spec, position, now, 1), occurrences=(), cancel_unfinished=False)
+
+
+def _passed(plan: FirePlan) -> int:
+    return int(plan.last_at != plan.position.last_at)
 
 
 def _fire_times(runs: Mapping[RunId, datetime | None]) -> int:

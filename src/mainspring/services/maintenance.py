@@ -11,6 +11,8 @@ from typing import Final
 from sqlalchemy import select
 
 from mainspring.clock import Clock
+from mainspring.services.clock_guard import ASK_SERVER_EVERY, ClockGuard, ServerClock
+from mainspring.services.clock_judge import Sight
 from mainspring.store import ledger, queueing, sessions, tables
 from mainspring.store.database import Database, Tx
 from mainspring.store.hints import READY
@@ -18,6 +20,10 @@ from mainspring.store.schema import worker_sessions
 from mainspring.store.sessions import Rescued
 
 SESSIONS_KEPT: Final = timedelta(days=30)
+LEASE: Final = timedelta(seconds=12)
+"""The lease of a session: for so long nobody is buried after a jump of a clock."""
+JUMP: Final = timedelta(seconds=2)
+"""What a clock may move against the boot clock between two looks before leases cannot be judged."""
 _log = logging.getLogger("mainspring.maintenance")
 
 
@@ -29,6 +35,8 @@ class StageResult:
     released: int = 0
     expired: int = 0
     next_due_at: datetime | None = None
+    in_doubt: bool = False
+    """Whether the wall clock is in doubt: nothing expired, and only what has surely come due was staged."""
 
 
 @dataclass
@@ -37,10 +45,16 @@ class Stager:
 
     database: Database
     clock: Clock
+    guard: ClockGuard | None = None
 
     def run_once(self) -> StageResult:
-        """Stage, release and expire all that is to be; writes nothing when there is nothing."""
-        now = self.clock.now()
+        """Stage, release and expire all that is to be; writes nothing when there is nothing.
+
+        While the wall clock is in doubt nothing expires, and what is staged is due by every clock there is.
+        """
+        verdict = None if self.guard is None else self.guard.check()
+        now = self.clock.now() if verdict is None else verdict.surely
+        trusted = verdict is None or verdict.trusted
         next_due = self.database.read(ledger.next_due_at)
         staged = released = expired = 0
         if next_due is not None and next_due <= now:
@@ -48,11 +62,11 @@ class Stager:
             next_due = self.database.read(ledger.next_due_at)
         if self._any(lambda tx: tx.rows("free_waiting", {"n": 1})):
             released = queueing.repeat(lambda: self.database.write(queueing.release_waiting))
-        if self._any(lambda tx: tx.rows("expired_runs", {"now": tx.at(now), "n": 1})):
+        if trusted and self._any(lambda tx: tx.rows("expired_runs", {"now": tx.at(now), "n": 1})):
             expired = queueing.repeat(lambda: self.database.write(lambda tx: queueing.expire(tx, now)))
         if staged or released:
             self.database.sender.send(READY)
-        return StageResult(staged, released, expired, next_due)
+        return StageResult(staged, released, expired, next_due, not trusted)
 
     def _any(self, look: Callable[[Tx], list[tuple[object, ...]]]) -> bool:
         return bool(self.database.read(look))
@@ -65,26 +79,30 @@ class Rescuer:
     database: Database
     clock: Clock
     boot_id: str
+    ttl: timedelta = LEASE
+
+    def __post_init__(self) -> None:
+        self._jumps = JumpWatch(self.database, self.clock, self.ttl)
 
     def run_once(self) -> Rescued:
-        """Bury sessions whose lease has run out and take back their runs, in batches; return all that was done."""
+        """Bury sessions whose lease has run out and take back their runs, in batches; return all that was done.
+
+        After a jump of a clock nobody is buried for the length of a lease.
+        """
         total = Rescued()
-        while self._needed():
+        if self._jumps.look():
+            return total
+        while self._needed() and not self._jumps.look(ask=True):
             now, lease_now = self.clock.now(), self.database.lease_now()
             found = self.database.write(lambda tx: sessions.rescue(tx, self.boot_id, now, lease_now))  # noqa: B023
-            total = Rescued(
-                total.buried + found.buried,
-                total.returned + found.returned,
-                total.lost + found.lost,
-                total.cancelled + found.cancelled,
-            )
+            total += found
             if found.count < sessions.BATCH:
                 break
         for session_id, name, why in total.buried:
             _log.warning("session_buried session_id=%s name=%s reason=%r", session_id, name, why)
         if total.count:
-            counts = (len(total.returned), len(total.lost), len(total.cancelled))
-            _log.warning("runs_rescued returned=%d lost=%d cancelled=%d", *counts)
+            counts = (len(total.returned), len(total.lost), len(total.cancelled), len(total.poisoned))
+            _log.warning("runs_rescued returned=%d lost=%d cancelled=%d poisoned=%d", *counts)
         if total.returned:
             self.database.sender.send(READY)
         return total
@@ -99,17 +117,47 @@ class Rescuer:
         return self.database.read(look)
 
 
+class JumpWatch:
+    """Knows whether a clock has jumped within the last lease: those that judge leases, and those that show that."""
+
+    def __init__(self, database: Database, clock: Clock, ttl: timedelta) -> None:
+        self._server, self._clock, self._ttl = ServerClock(database, clock), clock, ttl
+        self._last: Sight | None = None
+        self._until = 0.0
+
+    def look(self, *, ask: bool = False) -> bool:
+        """Return whether leases cannot be judged now; *ask* the server even if it was asked a moment ago."""
+        last, sight = self._last, self._server.sight(0.0 if ask else ASK_SERVER_EVERY)
+        self._last = sight
+        if last is not None and (by := _jump(last, sight)) > JUMP:
+            self._until = sight.monotonic + self._ttl.total_seconds()
+            _log.warning("rescue_waits seconds=%g: a clock has jumped by %s", self._ttl.total_seconds(), by)
+        return sight.monotonic < self._until
+
+
+def _jump(last: Sight, sight: Sight) -> timedelta:
+    """Return by how much wall clock or server's clock moved against the boot clock, at most by what is sure."""
+    own = abs(sight.booted_at - last.booted_at)
+    if last.server is None or sight.server is None:
+        return own
+    passed = timedelta(seconds=sight.monotonic - last.monotonic)
+    return max(own, abs(sight.server - last.server - passed) - last.slack - sight.slack)
+
+
 @dataclass
 class Tidier:
     """Keeps the database small; any number of them may do so at once."""
 
     database: Database
     clock: Clock
+    guard: ClockGuard | None = None
 
     def run_once(self) -> int:
         """Tidy the database up and forget sessions that ended long ago; return how many."""
         self.database.tidy()
         now = self.clock.now()
+        if self.guard is not None:
+            now = self.guard.check().surely
         gone = (worker_sessions.c.state != "live") & (worker_sessions.c.ended_at < now - SESSIONS_KEPT)
         # A look first: nothing is written when nothing is old.
         if not self.database.read(lambda tx: tx.core(select(worker_sessions.c.id).where(gone).limit(1)).all()):

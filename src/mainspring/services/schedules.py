@@ -18,6 +18,7 @@ from mainspring.domain.runs import RunKind
 from mainspring.domain.spec import ScheduleSpec
 from mainspring.errors import Conflict, InvalidInput, MainspringError, StoreUnavailable, UnknownName
 from mainspring.ids import RunId, ScheduleId
+from mainspring.services.clock_guard import require_sound
 from mainspring.services.directory import Directory
 from mainspring.services.fire import Firer, computed_with, has_newer_zones, is_conflict
 from mainspring.services.schedule_runs import pack_message, runs_of
@@ -124,6 +125,7 @@ class Scheduling:
 
     def _add(self, spec: ScheduleSpec, source: str, actor: str) -> bool:
         """Add the schedule; return False when another process has done so at the same moment."""
+        require_sound(self._database, self._clock)
         now, with_data = self._clock.now(), self._computed_with
         try:
             self._database.write(lambda tx: stored.add_schedule(tx, spec, source, now, actor, with_data))
@@ -176,12 +178,12 @@ class Scheduling:
         now = self._clock.now()
         kind, reason = RunKind.MANUAL, f"triggered by {actor}"
         runs = runs_of(self._directory, schedule.spec, schedule.id, schedule.version, kind, now, reason)
+        # Made once: a transaction that is done again after a lost reply must not tell the pack twice.
+        messages = [] if schedule.spec.pack is None else [pack_message(schedule.spec, now, runs, now)]
 
         def work(tx: Tx) -> None:
             queueing.insert_runs(tx, runs, now)
-            if schedule.spec.pack is not None:
-                message = pack_message(schedule.spec, now, runs, now)
-                tx.many("insert_outbox", [(*message, tx.at(now))])
+            tx.many("insert_outbox", [(*message, tx.at(now)) for message in messages])
             stored.write_audit(tx, now, actor, "schedule.trigger", name, {"runs": [run.id for run in runs]})
 
         self._database.write(work)
@@ -197,15 +199,22 @@ class Scheduling:
         columns = (schedules.c.id, schedules.c.computed_with)
         query = select(*columns).where(schedules.c.computed_with != self._computed_with, given)
         stale = self._database.read(lambda tx: tx.core(query).all())
-        ids = [row.id for row in stale if not has_newer_zones(row.computed_with, self._computed_with)]
+        ids = sorted(row.id for row in stale if not has_newer_zones(row.computed_with, self._computed_with))
         batches = [ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH)]
         return sum(self._database.write(partial(_recompute, batch, self._computed_with)) for batch in batches)
 
     def _change(self, name: str, edit: Callable[[Tx, StoredSchedule, datetime], bool]) -> StoredSchedule:
-        """Settle the schedule up to now, then *edit* it if it still stands there; else once more."""
+        """Settle the schedule up to now, then *edit* it if it still stands there; else once more.
+
+        Raises:
+            ClockInDoubt: now is surely wrong, and the schedule would stand there from then on.
+        """
+        require_sound(self._database, self._clock)
         for _ in range(_TRIES):
             now = self._clock.now()
             old = self._settled(name, now)
+            # What was decided while this waited for its turn to write stays as it was decided.
+            now = max(now, min(old.position.mark, self._clock.now()))
             if self._database.write(lambda tx, old=old, now=now: edit(tx, old, now)):  # type: ignore[misc]
                 self._database.sender.send(SCHEDULES)
                 found = self._database.read(lambda tx, old=old: stored.get_schedule(tx, old.id))  # type: ignore[misc]

@@ -18,6 +18,7 @@ class Adapter:
         self._engine = sqlalchemy.create_engine(
             url, creator=lambda: self._given.raw, poolclass=NullPool, isolation_level="AUTOCOMMIT", **options
         )
+        sqlalchemy.event.listen(self._engine, "handle_error", _keep_the_others)
 
     def wrap(self, raw: Any) -> Connection:
         """Return a SQLAlchemy connection over *raw*, which must be outside a transaction.
@@ -32,3 +33,9 @@ class Adapter:
         # Outside a transaction of its own it answers an error with a rollback, which would undo everybody's work.
         connection.begin()
         return connection
+
+
+def _keep_the_others(context: sqlalchemy.ExceptionContext) -> None:
+    # SQLAlchemy would take every connection for dead that was made before the wall clock's time of the loss: after a
+    # clock that ran ahead has been set back, each new one, and close it at once.
+    context.invalidate_pool_on_disconnect = False

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from mainspring.domain.runs import CHARGED, STATE_AFTER, ClaimedRun, Ended, FinishResult, Outcome
+from mainspring.domain.runs import ClaimedRun, Ended, FinishResult, Outcome
 from mainspring.domain.states import FINAL, RunState
 from mainspring.ids import ClaimId, RunId, SessionId, uuid7
 from mainspring.store.database import Database, Row, Tx
@@ -32,8 +32,11 @@ def claim(
 ) -> list[ClaimedRun]:
     """Take at most *n* of the best ready runs of *queue* and open an attempt of each.
 
-    Returns them in order of claim. Nothing is taken when the session is no longer live.
+    Returns them in order of claim. Nothing is taken when the session is no longer live, or while the database takes
+    no new work.
     """
+    if tx.refusal() is not None:
+        return []
     parameters: dict[str, Any] = {
         "session": session,
         "queue": queue,
@@ -63,12 +66,12 @@ def _in_order(tx: Tx, rows: list[Row]) -> list[ClaimedRun]:
 
 def _claimed(tx: Tx, row: Row) -> ClaimedRun:
     (run_id, attempt, task, queue, rank, turn, seq, tries, losses, max_tries, once, due_at, created_at, schedule_id,
-     fire_at, returns, expires_at, parameters) = row  # fmt: skip
+     fire_at, returns, expires_at, isolated_losses, parameters) = row  # fmt: skip
     instant = tx.instant
     return ClaimedRun(
         run_id, attempt, task, queue, rank, turn, seq, tries, losses, max_tries, bool(once), instant(due_at),
         instant(created_at), schedule_id, None if fire_at is None else instant(fire_at), parameters, returns,
-        None if expires_at is None else instant(expires_at),
+        None if expires_at is None else instant(expires_at), isolated_losses=isolated_losses,
     )  # fmt: skip
 
 
@@ -91,7 +94,7 @@ def finish(tx: Tx, session: SessionId, outcomes: Sequence[Outcome], now: datetim
 
 
 def _finish_row(tx: Tx, session: SessionId, outcome: Outcome) -> Sequence[Any]:
-    state = STATE_AFTER[outcome.ended]
+    state = outcome.state
     failed = state is RunState.FAILED
     reason = storable(outcome.reason)
     message = storable(outcome.error_message) or reason
@@ -100,7 +103,9 @@ def _finish_row(tx: Tx, session: SessionId, outcome: Outcome) -> Sequence[Any]:
         None if failed or outcome.ended is Ended.SUCCEEDED else reason,
         outcome.failure_kind.value if failed and outcome.failure_kind else None,
         message[:_MESSAGE_LIMIT] if failed and message else None,
-        1 if outcome.ended in CHARGED else 0,
+        1 if outcome.charged else 0,
+        1 if outcome.lost_in_isolation else 0,
+        1 if outcome.lost_in_isolation else 0,
         outcome.ended is Ended.RETURNED,
         tx.at(outcome.due_at),
         tx.at(outcome.finished_at) if state in FINAL else None,
@@ -121,7 +126,7 @@ def _sort_out(tx: Tx, session: SessionId, outcomes: Sequence[Outcome]) -> tuple[
         if before is not None:
             if before != (outcome.ended.value, outcome.result_hash):
                 fenced.add(outcome.run.id)
-        elif now_at.get(outcome.run.id) == (STATE_AFTER[outcome.ended].value, outcome.run.attempt, session):
+        elif now_at.get(outcome.run.id) == (outcome.state.value, outcome.run.attempt, session):
             kept.append(outcome)
         else:
             fenced.add(outcome.run.id)
@@ -136,7 +141,7 @@ def _states(tx: Tx, ids: Sequence[RunId]) -> list[tuple[RunId, tuple[str, int, s
 def _record(tx: Tx, session: SessionId, outcomes: Sequence[Outcome], now: datetime) -> None:
     at = tx.at
     tx.many("insert_attempts", [
-        (o.run.id, o.run.attempt, session, at(o.started_at), at(o.finished_at), o.ended.value, o.ended in CHARGED,
+        (o.run.id, o.run.attempt, session, at(o.started_at), at(o.finished_at), o.ended.value, o.charged,
          storable(o.reason), (storable(o.error_type) or "")[:_TYPE_LIMIT] or None, storable(o.error_message),
          storable(o.traceback), o.result_hash)
         for o in outcomes
@@ -150,8 +155,8 @@ def _record(tx: Tx, session: SessionId, outcomes: Sequence[Outcome], now: dateti
     blobs = [(result_key(o.run.id), o.result.encode("utf-8"), at(now)) for o in long if o.result is not None]
     blobs += [(log_key(o.run.id, o.run.attempt), o.log, at(now)) for o in outcomes if o.log]
     tx.many("save_blobs", blobs)
-    tx.many("insert_ready", [(o.run.id,) for o in outcomes if STATE_AFTER[o.ended] is RunState.READY])
-    _obey_cancels(tx, [o.run.id for o in outcomes if STATE_AFTER[o.ended] not in FINAL], now)
+    tx.many("insert_ready", [(o.run.id,) for o in outcomes if o.state is RunState.READY])
+    _obey_cancels(tx, [o.run.id for o in outcomes if o.state not in FINAL], now)
     tx.many("add_statistics", _statistics(tx, session, outcomes))
 
 

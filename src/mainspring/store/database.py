@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -12,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from sqlalchemy import Connection, CursorResult
 from sqlalchemy.sql import Executable
 
+from mainspring.errors import StoreUnavailable
 from mainspring.store.hints import HintReceiver, HintSender
 
 T = TypeVar("T")
@@ -50,6 +52,12 @@ class Tx(Protocol):
     def savepoint(self, work: Callable[[], T]) -> T:
         """Run *work* so that its failure undoes only what it did itself, and is raised."""
 
+    def allow(self, seconds: float | None) -> None:
+        """Let each statement of this transaction take *seconds*, or any time: for migrations and the verifier."""
+
+    def refusal(self) -> StoreUnavailable | None:
+        """Return why no new work may be taken or begun at present (the disk is full), or None; ends are recorded."""
+
     @property
     def connection(self) -> Connection:
         """The SQLAlchemy connection under this transaction."""
@@ -82,6 +90,9 @@ class Database(Protocol):
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run *work* on a connection for reading."""
 
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """Let each `write` and `read` of this thread inside the block take *seconds* at most, where that can be."""
+
     def lease_now(self) -> datetime | None:
         """Return the time by which leases are judged; None means the server's own clock."""
 
@@ -99,6 +110,17 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Close all connections."""
+
+
+def admit(tx: Tx) -> None:
+    """Let new work pass, or refuse it.
+
+    Raises:
+        StoreUnavailable: the database takes none at present, such as `StoreFull`.
+    """
+    refusal = tx.refusal()
+    if refusal is not None:
+        raise refusal
 
 
 _PLACEHOLDER = re.compile(r"\$schema\.")

@@ -14,7 +14,7 @@ from mainspring.domain.occurrences import Cause, FirePlan, Outcome, Pause, Posit
 from mainspring.domain.runs import NewRun
 from mainspring.ids import RunId, ScheduleId
 from mainspring.store import queueing
-from mainspring.store.database import Row, Tx
+from mainspring.store.database import Row, Tx, admit
 from mainspring.store.schema import occurrences
 
 
@@ -107,6 +107,7 @@ def fire(tx: Tx, firings: Sequence[Firing], now: datetime, computed_with: str) -
     The unique key of the ledger makes each occurrence happen once; the mark is compared and set, and neither is ever
     computed from the wall clock.
     """
+    admit(tx)
     standing = _standing(tx, [f.plan.position.schedule_id for f in firings])
     ours = [f for f in firings if standing.get(f.plan.position.schedule_id) == _stands_at(f.plan.position)]
     if not ours:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from sqlalchemy.schema import CreateSchema
 from mainspring.errors import StoreUnavailable
 from mainspring.ids import uuid7
 from mainspring.store.database import Database, Tx
-from mainspring.store.schema import SCHEMA_VERSION, meta
+from mainspring.store.schema import MIN_APP_VERSION, SCHEMA_VERSION, meta
+from mainspring.version import VERSION
 
 _ALEMBIC = threading.Lock()
 """Alembic keeps what it works on in module globals: one upgrade at a time in a process."""
@@ -26,11 +28,22 @@ class SchemaStatus:
     current: str | None
     """None where there is no schema yet."""
     wanted: str = SCHEMA_VERSION
+    oldest_release: str = MIN_APP_VERSION
+    """The oldest release that may work on it, as the database says."""
 
     @property
     def is_current(self) -> bool:
-        """Return whether this release can work on the database."""
-        return self.current == self.wanted
+        """Return whether this release can work on the database: on its own schema, and on newer ones that allow it."""
+        return self.current is not None and self.current >= self.wanted and not self.is_too_new
+
+    @property
+    def is_too_new(self) -> bool:
+        """Return whether the database belongs to releases that this one cannot work beside."""
+        return _numbers(self.oldest_release) > _numbers(VERSION)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 class SchemaOutdated(StoreUnavailable):
@@ -41,12 +54,14 @@ def status(database: Database) -> SchemaStatus:
     """Return which schema *database* has."""
     if "meta" not in database.table_names():
         return SchemaStatus(None)
-    query = sqlalchemy.select(meta.c.value).where(meta.c.key == "schema_version")
-    return SchemaStatus(database.read(lambda tx: tx.core(query).scalar()))
+    query = sqlalchemy.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("schema_version", "min_app_version")))
+    found = {row.key: row.value for row in database.read(lambda tx: tx.core(query).all())}
+    oldest = found.get("min_app_version", MIN_APP_VERSION)
+    return SchemaStatus(found.get("schema_version"), oldest_release=oldest)
 
 
 def require_current(database: Database) -> None:
-    """Refuse to work on another schema than this release's.
+    """Refuse to work on a schema that this release does not know or that does not know this release.
 
     Raises:
         SchemaOutdated: says what to do.
@@ -56,29 +71,32 @@ def require_current(database: Database) -> None:
         return
     if found.current is None:
         raise SchemaOutdated(f"{database.location} has no Mainspring tables yet; run `mainspring db upgrade`")
-    if found.current < found.wanted:
+    if found.is_too_new:
         raise SchemaOutdated(
-            f"{database.location} has schema {found.current}, this release needs {found.wanted}; "
-            "run `mainspring db upgrade`"
+            f"{database.location} has schema {found.current} of a newer release, which works with Mainspring "
+            f"{found.oldest_release} and later; this is {VERSION}: install a newer one"
         )
     raise SchemaOutdated(
-        f"{database.location} has schema {found.current}, newer than this release's {found.wanted}; "
-        "install the newer release"
+        f"{database.location} has schema {found.current}, this release needs {found.wanted}; "
+        "run `mainspring db upgrade`"
     )
 
 
 def upgrade(database: Database) -> SchemaStatus:
-    """Bring *database* to the schema of this release under a lock; return which schema it had before."""
+    """Bring *database* to the schema of this release under a lock; return which schema it had before.
+
+    Processes of the release before go on working meanwhile and afterwards, unless the new schema says otherwise.
+    """
     before = status(database)
     if before.is_current:
         return before
-    if before.current is not None and before.current > before.wanted:
+    if before.is_too_new:
         require_current(database)
     database.write(_migrate)
     return before
 
 
-def _migrate(tx: Tx) -> None:
+def _migrate(tx: Tx, to: str = SCHEMA_VERSION) -> None:
     # Alembic is slow to import and needed once in the life of a database.
     from alembic import command
     from alembic.config import Config
@@ -91,20 +109,20 @@ def _migrate(tx: Tx) -> None:
     config.attributes["connection"] = tx.connection
     config.attributes["schema"] = schema
     with _ALEMBIC:
-        command.upgrade(config, "head")
-    _write_meta(tx, "schema_version", SCHEMA_VERSION)
+        command.upgrade(config, to)
+    _write_meta(tx, "schema_version", to)
+    _write_meta(tx, "min_app_version", MIN_APP_VERSION)
     if tx.core(sqlalchemy.select(meta.c.value).where(meta.c.key == "installation_id")).scalar() is None:
         _write_meta(tx, "installation_id", uuid7())
-        _write_meta(tx, "min_app_version", "0.1.0")
 
 
 def _prepare_postgres(tx: Tx) -> str:
     schema = str(tx.connection.get_execution_options()["schema_translate_map"][None])
-    # Two that upgrade at once take turns; the lock ends with the transaction.
+    # Two that upgrade at once take turns; the lock ends with the transaction, which a pooler keeps on one connection.
     tx.connection.execute(
         sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"mainspring {schema}"}
     )
-    tx.connection.execute(sqlalchemy.text("SET LOCAL statement_timeout = 0"))
+    tx.allow(None)
     tx.connection.execute(CreateSchema(schema, if_not_exists=True))
     return schema
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from mainspring.domain.runs import NewRun
-from mainspring.domain.states import FINAL, RunState
+from mainspring.domain.states import RunState
 from mainspring.encoding import INLINE_LIMIT, fingerprint
 from mainspring.ids import RunId
-from mainspring.store.database import Row, Tx
+from mainspring.store.database import Tx, admit
 from mainspring.store.types import storable
 
 BATCH = 500
@@ -50,6 +50,7 @@ def insert_runs(tx: Tx, runs: Sequence[NewRun], now: datetime) -> bool:
     A run that exists already stays as it is, so that a repeated transaction changes nothing. Runs become ready in the
     order given.
     """
+    admit(tx)
     states = [_first_state(run, now) for run in runs]
     ready = [run.id for run, state in zip(runs, states, strict=True) if state is RunState.READY]
     places = dict(zip(ready, take_places(tx, len(ready)), strict=True))
@@ -102,6 +103,7 @@ def stage(tx: Tx, ids: Sequence[RunId]) -> None:
 
 def stage_due(tx: Tx, now: datetime, most: int = BATCH) -> int:
     """Make scheduled runs ready that have come due by *now*, at most *most*; return how many."""
+    admit(tx)
     ids = [run_id for (run_id,) in tx.rows("due_runs", {"now": tx.at(now), "n": most})]
     stage(tx, ids)
     return len(ids)
@@ -123,29 +125,16 @@ def expire(tx: Tx, now: datetime, most: int = BATCH) -> int:
 def cancel(tx: Tx, ids: Sequence[RunId], reason: str, now: datetime) -> Cancelled:
     """End those of these runs that have not started and ask the running ones to stop.
 
-    A run that its worker gives back at this moment is looked at again, so that it does not escape.
+    A run that its worker gives back at this moment does not escape: its row is waited for, and judged after that.
     """
-    left, ended, asked = list(ids), frozenset[RunId](), frozenset[RunId]()
-    while left:
-        done = _cancel_once(tx, left, reason, now)
-        ended, asked = ended | done.ended, asked | done.asked
-        left = [run_id for run_id in left if run_id not in ended and run_id not in asked]
-        left = [run_id for run_id, state, *_ in _states(tx, left) if state not in FINAL]
-    return Cancelled(ended, asked)
-
-
-def _states(tx: Tx, ids: Sequence[RunId]) -> list[Row]:
-    return tx.rows("attempt_states", {"ids": tx.ids(ids)}) if ids else []
-
-
-def _cancel_once(tx: Tx, ids: Sequence[RunId], reason: str, now: datetime) -> Cancelled:
     # The ready row goes first: without one the run has been claimed, and the other order would deadlock with a claim.
     listed = tx.ids(ids)
     tx.rows("clear_ready", {"ids": listed})
-    parameters = {"ids": listed, "reason": storable(reason), "now": tx.at(now)}
+    left = tx.ids(run_id for run_id, _ in tx.rows("lock_unfinished", {"ids": listed}))
+    parameters = {"ids": left, "reason": storable(reason), "now": tx.at(now)}
     ended = frozenset(run_id for (run_id,) in tx.rows("cancel_unstarted", parameters))
     asked = frozenset(run_id for (run_id,) in tx.rows("ask_cancel", parameters))
-    # A run that came due between the first two statements has left a row in its queue.
+    # A run that came due or was given back between the first two statements has left a row in its queue.
     tx.rows("drop_stale_ready", {"ids": tx.ids(ended)})
     return Cancelled(ended, asked)
 

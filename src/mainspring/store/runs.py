@@ -39,6 +39,7 @@ class StoredRun:
     attempt: int
     tries: int
     losses: int
+    isolated_losses: int
     max_tries: int
     at_most_once: bool
     schedule_id: ScheduleId | None
@@ -206,6 +207,8 @@ def progress_of(tx: Tx, ids: Sequence[RunId]) -> dict[RunId, Row[Any]]:
 
 def add_artifact(tx: Tx, values: Mapping[str, Any]) -> None:
     """Record an artifact that has been saved."""
+    if tx.repeated and find_artifact(tx, values["id"]) is not None:
+        return
     tx.core(insert(artifacts).values(**values))
 
 
@@ -229,13 +232,19 @@ def reopen(tx: Tx, run: StoredRun, place: int, now: datetime, more_tries: int) -
         .where(runs.c.id == run.id, runs.c.state == RunState.FAILED.value, runs.c.attempt == run.attempt)
         .values(
             state=RunState.READY.value, state_reason="retried by hand", failure_kind=None, failure_message=None,
-            finished_at=None, decided_at=None, due_at=now, expires_at=None, seq=place, cancel_requested_at=None,
-            max_tries=run.tries + more_tries,
+            finished_at=None, decided_at=None, isolated_losses=0, due_at=now, expires_at=None, seq=place,
+            cancel_requested_at=None, cancel_reason=None, max_tries=run.tries + more_tries,
         )
     )  # fmt: skip
     if changed.rowcount:
         tx.many("insert_ready", [(run.id,)])
-    return changed.rowcount == 1
+    return changed.rowcount == 1 or (tx.repeated and _reopened(tx, run, now))
+
+
+def _reopened(tx: Tx, run: StoredRun, now: datetime) -> bool:
+    """Return whether an earlier try of this transaction has reopened the run; nothing but time changes its due time."""
+    due_at = tx.core(select(runs.c.due_at).where(runs.c.id == run.id, runs.c.attempt >= run.attempt)).scalar()
+    return bool(due_at == now)
 
 
 def labels_text(labels: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from mainspring.domain.occurrences import Pause, Position
 from mainspring.domain.spec import ScheduleSpec, spec_from_text
 from mainspring.encoding import encode
 from mainspring.ids import ScheduleId, uuid7
-from mainspring.store.database import Tx
+from mainspring.store.database import Tx, admit
 from mainspring.store.schema import audit, schedule_versions, schedules
 
 
@@ -82,6 +82,11 @@ def _stored(row: Row[Any]) -> StoredSchedule:
 
 def add_schedule(tx: Tx, spec: ScheduleSpec, source: str, now: datetime, actor: str, computed_with: str) -> ScheduleId:
     """Add a schedule that fires from *now* on."""
+    admit(tx)
+    if tx.repeated and _landed(tx, now, actor, "schedule.add", spec.name):
+        return ScheduleId(
+            tx.core(_query().with_only_columns(schedules.c.id).where(schedules.c.name == spec.name)).scalar_one()
+        )
     schedule_id = ScheduleId(uuid7())
     tx.core(
         insert(schedules).values(
@@ -103,6 +108,7 @@ def edit_schedule(
     tx: Tx, old: StoredSchedule, spec: ScheduleSpec, source: str, now: datetime, actor: str, computed_with: str
 ) -> bool:
     """Replace the spec of *old*, whose rule is settled up to *now*; False when it has moved on meanwhile."""
+    admit(tx)
     version = old.version + 1
     values = {
         "version": version,
@@ -113,7 +119,7 @@ def edit_schedule(
         **_columns(spec, now, computed_with),
     }
     if not _compare_and_set(tx, old, values):
-        return False
+        return _landed(tx, now, actor, "schedule.edit", spec.name)
     _keep_version(tx, old.id, version, spec, now, actor)
     write_audit(tx, now, actor, "schedule.edit", spec.name, {"version": version, "source": source})
     return True
@@ -134,7 +140,7 @@ def pause_schedule(tx: Tx, old: StoredSchedule, pause: Pause, actor: str) -> boo
     if done:
         body = {"until": pause.until, "reason": pause.reason}
         write_audit(tx, pause.since, actor, "schedule.pause", old.name, body)
-    return done
+    return done or _landed(tx, pause.since, actor, "schedule.pause", old.name)
 
 
 def resume_schedule(tx: Tx, old: StoredSchedule, now: datetime, actor: str) -> bool:
@@ -152,7 +158,7 @@ def resume_schedule(tx: Tx, old: StoredSchedule, now: datetime, actor: str) -> b
     done = _compare_and_set(tx, old, values)
     if done:
         write_audit(tx, now, actor, "schedule.resume", old.name, {})
-    return done
+    return done or _landed(tx, now, actor, "schedule.resume", old.name)
 
 
 def delete_schedule(tx: Tx, old: StoredSchedule, now: datetime, actor: str) -> bool:
@@ -160,7 +166,7 @@ def delete_schedule(tx: Tx, old: StoredSchedule, now: datetime, actor: str) -> b
     done = _compare_and_set(tx, old, {"deleted_at": now, "next_at": None, "updated_at": now})
     if done:
         write_audit(tx, now, actor, "schedule.delete", old.name, {})
-    return done
+    return done or _landed(tx, now, actor, "schedule.delete", old.name)
 
 
 def recompute_next(tx: Tx, old: StoredSchedule, computed_with: str) -> bool:
@@ -210,9 +216,22 @@ def _keep_version(tx: Tx, schedule_id: ScheduleId, version: int, spec: ScheduleS
 
 
 def write_audit(tx: Tx, now: datetime, actor: str, action: str, subject: str, body: dict[str, Any]) -> None:
-    """Record who did what to which thing."""
+    """Record who did what to which thing, once for a transaction that is done again after a lost reply."""
+    if _landed(tx, now, actor, action, subject):
+        return
     row = {"id": uuid7(), "at": now, "actor": actor, "action": action, "subject": subject, "body": encode(body)}
     tx.core(insert(audit).values(**row))
+
+
+def _landed(tx: Tx, now: datetime, actor: str, action: str, subject: str) -> bool:
+    """Return whether an earlier try of this transaction was committed without our hearing of it."""
+    return tx.repeated and audited(tx, now, actor, action, subject)
+
+
+def audited(tx: Tx, now: datetime, actor: str, action: str, subject: str) -> bool:
+    """Return whether *actor* is recorded to have done this to *subject* at this very moment."""
+    same = and_(audit.c.subject == subject, audit.c.at == now, audit.c.actor == actor, audit.c.action == action)
+    return tx.core(select(audit.c.id).where(same).limit(1)).scalar() is not None
 
 
 def versions_of(tx: Tx, ids: Sequence[ScheduleId]) -> dict[ScheduleId, list[Row[Any]]]:

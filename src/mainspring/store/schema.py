@@ -30,7 +30,9 @@ from mainspring.domain.runs import RunKind
 from mainspring.domain.states import FINAL, FailureKind, RunState
 from mainspring.store.types import Blob, Instant, Json, Key
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
+MIN_APP_VERSION = "0.1.0"
+"""The oldest release whose processes work on this schema: a migration that takes something away raises it."""
 
 metadata = MetaData(
     naming_convention={
@@ -209,6 +211,7 @@ runs = Table(
     Column("attempt", Integer, nullable=False, server_default=text("0")),
     Column("tries", Integer, nullable=False, server_default=text("0")),
     Column("losses", Integer, nullable=False, server_default=text("0")),
+    Column("isolated_losses", Integer, nullable=False, server_default=text("0")),
     Column("returns", Integer, nullable=False, server_default=text("0")),
     Column("max_tries", Integer, nullable=False),
     Column("at_most_once", Boolean, nullable=False),

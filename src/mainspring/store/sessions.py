@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from mainspring.domain.runs import POISON_AFTER, poison_message
 from mainspring.domain.states import FailureKind, RunState
 from mainspring.ids import ClaimId, RunId, SessionId
 from mainspring.store.database import Tx
 
 _MICROSECOND = timedelta(microseconds=1)
 BATCH = 100
+RESTARTED = "the machine was restarted"
+"""Why `bury_sessions` ended a session of an earlier boot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,17 @@ class Rescued:
     lost: tuple[RunId, ...] = ()
     """Runs to be executed at most once, which may or may not have happened."""
     cancelled: tuple[RunId, ...] = ()
+    poisoned: tuple[RunId, ...] = ()
+    """Runs that killed whatever ran them, alone and again and again."""
+
+    def __add__(self, other: Rescued) -> Rescued:
+        """Return what two rescues did together."""
+        return Rescued(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
     @property
     def count(self) -> int:
         """Return how many runs were taken from dead sessions."""
-        return len(self.returned) + len(self.lost) + len(self.cancelled)
+        return sum(map(len, (self.returned, self.lost, self.cancelled, self.poisoned)))
 
 
 def open_session(tx: Tx, session: NewSession, ttl: timedelta, now: datetime, lease_now: datetime | None) -> None:
@@ -94,12 +103,23 @@ def rescue(tx: Tx, boot_id: str, now: datetime, lease_now: datetime | None, most
     lease = {"now": tx.at(now), "lease_now": tx.at(lease_now), "boot_id": boot_id}
     buried = tuple((s, name, why) for s, name, why in tx.rows("bury_sessions", lease))
     orphans = [_Orphan(*row) for row in tx.rows("orphaned_runs", {"n": most})]
+    orphans = [orphan for orphan in orphans if not _claimed_meanwhile(tx, orphan)]
     tx.many("lose_runs", [orphan.row(tx, now) for orphan in orphans])
     tx.many("insert_attempts", [orphan.attempt_row(tx, now) for orphan in orphans])
-    back = tuple(o.run_id for o in orphans if o.state is RunState.READY)
-    tx.many("insert_ready", [(run_id,) for run_id in back])
-    lost = tuple(o.run_id for o in orphans if o.state is RunState.FAILED)
-    return Rescued(buried, back, lost, tuple(o.run_id for o in orphans if o.state is RunState.CANCELLED))
+    ids: dict[RunState | FailureKind, tuple[RunId, ...]] = {
+        end: tuple(o.run_id for o in orphans if end in (o.state, o.failure_kind))
+        for end in (RunState.READY, FailureKind.LOST, RunState.CANCELLED, FailureKind.POISON)
+    }
+    tx.many("insert_ready", [(run_id,) for run_id in ids[RunState.READY]])
+    return Rescued(buried, *ids.values())
+
+
+def _claimed_meanwhile(tx: Tx, orphan: _Orphan) -> bool:
+    """Return whether a live session took the run while its row was being locked.
+
+    PostgreSQL then gives the row as it is now beside the sessions as they were before: the new session is missing.
+    """
+    return orphan.session_state is None and tx.rows("session_state", {"session": orphan.session_id}) == [("live",)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,26 +131,56 @@ class _Orphan:
     started_at: Any
     cancel_asked: bool
     session_state: str | None
+    session_reason: str | None
+    losses: int
+    isolated_losses: int
 
     @property
     def state(self) -> RunState:
-        if self.at_most_once:
+        if self.failure_kind is not None:
             return RunState.FAILED
         return RunState.CANCELLED if self.cancel_asked else RunState.READY
 
     @property
+    def failure_kind(self) -> FailureKind | None:
+        if self.at_most_once:
+            return FailureKind.LOST
+        poison = self.isolated_losses + self.lost_alone >= POISON_AFTER and self.lost_alone and not self.cancel_asked
+        return FailureKind.POISON if poison else None
+
+    @property
+    def lost(self) -> int:
+        # Who said that it stops, or lost its machine, did not die of what it ran.
+        return 0 if self.session_state == "stopped" or self.session_reason == RESTARTED else 1
+
+    @property
+    def lost_alone(self) -> int:
+        # A run that was lost before runs alone in a process of its own.
+        return self.lost if self.losses > 0 else 0
+
+    @property
     def reason(self) -> str:
-        # A worker that said it stops and left a run behind was interrupted; it did not die of the run.
-        how = "stopped without giving it back" if self.session_state == "stopped" else "died"
+        how = "died"
+        if self.session_state == "stopped":
+            how = "stopped without giving it back"
+        elif self.session_reason == RESTARTED:
+            how = "went down with its machine"
         return f"the worker of attempt {self.attempt} {how}"
 
+    @property
+    def message(self) -> str | None:
+        if self.failure_kind is FailureKind.LOST:
+            return f"{self.reason}; the run may or may not have happened, and is not repeated (at_most_once)"
+        if self.failure_kind is FailureKind.POISON:
+            return poison_message(self.isolated_losses + self.lost_alone, self.losses + self.lost, self.reason)
+        return None
+
     def row(self, tx: Tx, now: datetime) -> Sequence[Any]:
-        failed = self.state is RunState.FAILED
-        message = f"{self.reason}; the run may or may not have happened, and is not repeated (at_most_once)"
+        kind = self.failure_kind
         return (
-            self.state.value, None if failed else self.reason, FailureKind.LOST.value if failed else None,
-            message if failed else None, 0 if self.session_state == "stopped" else 1,
-            None if self.state is RunState.READY else tx.at(now), self.run_id, self.attempt, self.session_id,
+            self.state.value, None if kind else self.reason, kind.value if kind else None, self.message, self.lost,
+            self.lost_alone, None if self.state is RunState.READY else tx.at(now), self.run_id, self.attempt,
+            self.session_id,
         )  # fmt: skip
 
     def attempt_row(self, tx: Tx, now: datetime) -> Sequence[Any]:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Row
 from mainspring.domain.routes import Route
 from mainspring.encoding import decode, encode
 from mainspring.store.database import Tx
-from mainspring.store.schedules import write_audit
+from mainspring.store.schedules import audited, write_audit
 from mainspring.store.schema import meta, queues, ready, runs, tasks, worker_sessions
 
 
@@ -95,6 +95,7 @@ def _insert_ignoring(tx: Tx, table: Any) -> Any:
 
 def set_queue_paused(tx: Tx, name: str, paused: bool, reason: str, now: datetime, actor: str) -> bool:
     """Pause or resume a queue; return whether that changed anything."""
+    action = "queue.pause" if paused else "queue.resume"
     put = _insert_ignoring(tx, queues).values(name=name)
     tx.core(put)
     before = queues.c.paused_at.is_(None) if paused else queues.c.paused_at.is_not(None)
@@ -105,8 +106,8 @@ def set_queue_paused(tx: Tx, name: str, paused: bool, reason: str, now: datetime
     }
     changed = tx.core(update(queues).where(queues.c.name == name, before).values(**values)).rowcount == 1
     if changed:
-        write_audit(tx, now, actor, "queue.pause" if paused else "queue.resume", name, {"reason": reason})
-    return changed
+        write_audit(tx, now, actor, action, name, {"reason": reason})
+    return changed or (tx.repeated and audited(tx, now, actor, action, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,10 @@ def forget_sessions(tx: Tx, now: datetime, older_than: timedelta) -> int:
     """Delete sessions that ended long ago and hold nothing; attempts keep their ids. Return how many there were."""
     held = select(runs.c.id).where(runs.c.state == "running", runs.c.session_id == worker_sessions.c.id).exists()
     gone = (worker_sessions.c.state != "live") & (worker_sessions.c.ended_at < now - older_than) & ~held
-    return tx.core(worker_sessions.delete().where(gone)).rowcount
+    # Locked by ascending id, and what another process is deleting is left to it.
+    ids = select(worker_sessions.c.id).where(gone).order_by(worker_sessions.c.id).with_for_update(skip_locked=True)
+    found = [row.id for row in tx.core(ids)]
+    return tx.core(worker_sessions.delete().where(worker_sessions.c.id.in_(found))).rowcount if found else 0
 
 
 def end_process(tx: Tx, host: str, pid: int, boot_id: str, now: datetime) -> int:

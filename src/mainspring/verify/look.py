@@ -93,7 +93,7 @@ def look(database: Database, work: Callable[[Look], T]) -> T:
         quoted = '"' + str(schema).replace('"', '""') + '"'
         tx.connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         tx.connection.exec_driver_sql("SET LOCAL search_path = " + quoted)
-        tx.connection.exec_driver_sql("SET LOCAL statement_timeout = '30s'")
+        tx.allow(30.0)
         result = work(Look(tx))
         # After a failure the store closes the connection, and the transaction with it.
         tx.connection.exec_driver_sql("ROLLBACK")

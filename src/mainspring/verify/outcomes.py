@@ -36,6 +36,8 @@ class Entry(NamedTuple):
     outcome: str
     cause: str | None
     recorded_at: int
+    early: bool = False
+    """Whether a clock that was ahead has fired it, before its time; the schedule was rewound since."""
 
     def __str__(self) -> str:
         """Return the row in words."""

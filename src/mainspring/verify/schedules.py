@@ -20,6 +20,8 @@ _RUNS_AT_ONCE: Final = 50_000
 GRACE_US: Final = 60 * SECOND_US
 """Clocks of hosts may differ by less than this; a scheduler that lives decides within it."""
 _LOOK_AHEAD_US: Final = 366 * DAY_US
+_EARLY: Final = "fired ahead of its time, by a clock that was ahead"
+"""The reason of a fire time that a wrong clock has fired and a rewind has left beyond the mark: it is not due yet."""
 _BEGINNING: Final = -(2**61)
 _END: Final = 2**61
 
@@ -94,7 +96,9 @@ def verify_step(look: Look, schedule_id: str, place: Place | None, frame: Frame)
     pauses = _pauses(look, stored, versions)
     check = LedgerCheck(verdict, stored.subject, spans, pauses, place.covered, limit)
     check.rows(entries, runs)
-    ledger_end = max((entry.until_at for entry in entries), default=place.ledger_end)
+    last_at = _BEGINNING if stored.last_at is None else stored.last_at
+    own = [entry.until_at for entry in entries if not entry.early or entry.fire_at <= last_at]
+    ledger_end = max(own, default=place.ledger_end)
     if more:
         return verdict, Place(entries[-1].fire_at, check.covered, ledger_end)
     check.up_to(min(stored.mark, limit))
@@ -150,9 +154,11 @@ def _spans(look: Look, stored: Stored, versions: Sequence[Version], end: int) ->
     edges = [versions[0].effective_at]
     for version in versions[1:]:
         # A scheduler whose clock is ahead may have decided a little more by the old version before the edit.
+        # What it decided last may be a stretch that began long before.
         rows = look.rows(
-            "SELECT max(micros(until_at)) FROM occurrences WHERE schedule_id = :id AND fire_at > :start "
-            "AND fire_at <= :end AND spec_version < :number",
+            "SELECT max(micros(until_at)) FROM occurrences WHERE schedule_id = :id AND until_at > :start "
+            "AND until_at <= :end AND spec_version < :number AND fire_at >= coalesce((SELECT max(fire_at) "
+            "FROM occurrences WHERE schedule_id = :id AND fire_at <= :start), :start) AND fire_at <= :end",
             id=stored.id, start=instant(version.effective_at), end=instant(version.effective_at + GRACE_US),
             number=version.number,
         )  # fmt: skip
@@ -177,18 +183,23 @@ def _first_place(look: Look, stored: Stored, spans: Sequence[Span], frame: Frame
 
 def _entries(look: Look, stored: Stored, after: int, most: int) -> list[Entry]:
     rows = look.rows(
-        "SELECT micros(fire_at), micros(until_at), n, spec_version, outcome, cause, micros(recorded_at) "
-        "FROM occurrences WHERE schedule_id = :id AND fire_at > :after ORDER BY fire_at LIMIT :most",
-        id=stored.id, after=_bound(after), most=most,
+        "SELECT micros(fire_at), micros(until_at), n, spec_version, outcome, cause, micros(recorded_at), "
+        "CASE WHEN reason = :early THEN 1 ELSE 0 END "
+        "FROM occurrences WHERE schedule_id = :id AND fire_at > :after AND (fire_at <= :mark OR reason <> :early) "
+        "ORDER BY fire_at LIMIT :most",
+        id=stored.id, after=_bound(after), most=most, mark=_bound(stored.mark), early=_EARLY,
     )  # fmt: skip
-    return [Entry._make(row) for row in rows]
+    return [Entry._make((*row[:-1], bool(row[-1]))) for row in rows]
 
 
 def _runs(look: Look, stored: Stored, after: int, until: int | None) -> list[ScheduledRun]:
     rows = look.rows(
         "SELECT micros(fire_at), member, task FROM runs WHERE kind = 'scheduled' AND schedule_id = :id "
-        "AND fire_at > :after AND fire_at <= :until ORDER BY fire_at, member",
-        id=stored.id, after=_bound(after), until=_bound(_END if until is None else until),
+        "AND fire_at > :after AND fire_at <= :until AND (fire_at <= :mark OR NOT EXISTS (SELECT 1 FROM occurrences o "
+        "WHERE o.schedule_id = runs.schedule_id AND o.fire_at = runs.fire_at AND o.reason = :early)) "
+        "ORDER BY fire_at, member",
+        id=stored.id, after=_bound(after), until=_bound(_END if until is None else until), mark=_bound(stored.mark),
+        early=_EARLY,
     )  # fmt: skip
     return [ScheduledRun._make(row) for row in rows]
 

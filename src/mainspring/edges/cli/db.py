@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mainspring.edges.cli.adopt import adopt
 from mainspring.edges.cli.failures import Failed
 from mainspring.edges.cli.opening import missing_file, open_bare, open_existing
 from mainspring.edges.cli.options import AsJson
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     group.command("upgrade")(upgrade)
     group.command("status")(status)
     group.command("verify")(verify)
+    group.command("adopt")(adopt)
     app.add_typer(group, name="db")
 
 

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, CursorResult
 from sqlalchemy.sql import Executable
 
 from mainspring.clock import Clock, SystemClock
-from mainspring.errors import StoreUnavailable
+from mainspring.errors import StoreFull, StoreUnavailable
 from mainspring.store.adapter import Adapter
 from mainspring.store.database import DialectName, Row, statement_texts
 from mainspring.store.fork import leave_to_parent, remember
+from mainspring.store.postgres.connecting import Address, BoundedConnection, allowed, first_line, set_local
 from mainspring.store.postgres.hints import NotifyReceiver, NotifySender
 
 T = TypeVar("T")
 _RETRIED_CLASSES = ("08", "57P0")
 # Out of disk or memory, read-only after a failover, an internal error.
-_OUTAGE_CLASSES = ("53", "58", "25006", "XX")
+_READ_ONLY = "25006"
+_FULL = "53100"
+_OUTAGE_CLASSES = ("53", "58", _READ_ONLY, "XX")
 _RETRIED_CODES = {"40001", "40P01", "55P03", "57014"}
 _RETRY_SECONDS = 30.0
 _NEVER = threading.Event()
-_SESSION = (
-    "SET application_name = 'mainspring'; SET timezone = 'UTC'; SET statement_timeout = '10s'; "
-    "SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '30s'"
-)
+_BROKEN = (pq.TransactionStatus.INERROR, pq.TransactionStatus.UNKNOWN)
 
 
 class _Closed(StoreUnavailable):
@@ -45,7 +45,7 @@ class PostgresTx:
     dialect: DialectName = "postgresql"
 
     def __init__(
-        self, raw: psycopg.Connection[Any], connection: Connection, plain: Connection, texts: Mapping[str, str]
+        self, raw: BoundedConnection, connection: Connection, plain: Connection, texts: Mapping[str, str]
     ) -> None:
         self._raw, self._connection, self._plain, self._texts = raw, connection, plain, texts
         self.repeated = False
@@ -82,6 +82,9 @@ class PostgresTx:
         """Return a list of ids as one parameter of hot statements."""
         return list(ids)
 
+    def refusal(self) -> None:
+        """Return None: a full disk is seen by the statement that finds no room."""
+
     def savepoint(self, work: Callable[[], T]) -> T:
         """Run *work* so that its failure undoes only what it did itself, and is raised."""
         with self._raw.transaction():
@@ -97,7 +100,12 @@ class PostgresTx:
         """The same PostgreSQL connection, without our schema in front of table names."""
         return self._plain
 
-    def raw(self) -> psycopg.Connection[Any]:
+    def allow(self, seconds: float | None) -> None:
+        """Let each statement of this transaction take *seconds*, or any time."""
+        self._raw.execute(set_local(seconds), prepare=False)
+        self._raw.limit = allowed(seconds)
+
+    def raw(self) -> BoundedConnection:
         """Return the driver's connection."""
         return self._raw
 
@@ -121,11 +129,16 @@ class PostgresDatabase:
         lease_clock: Callable[[], datetime | None] = lambda: None,
         clock: Clock | None = None,
         retry_for: float = _RETRY_SECONDS,
+        hints_url: str | None = None,
     ) -> None:
-        """Use the database at *url* (``postgresql://…``); nothing is connected before it is needed."""
-        self._conninfo = _connection_string(url)
+        """Use the database at *url* (``postgresql://…``); nothing is connected before it is needed.
+
+        Hints are listened to at *hints_url*: a straight way to the same database where *url* leads through a pooler.
+        """
+        self._url, self._address = url, Address(url)
+        self._hints_address = Address(hints_url) if hints_url else self._address
         self.schema = schema
-        self.location = _without_password(url)
+        self.location = self._address.location
         self._texts = statement_texts("postgres", schema)
         self._lease_clock, self._clock, self._retry_for = lease_clock, clock or SystemClock(), retry_for
         self._adapter = Adapter("postgresql+psycopg://")
@@ -133,6 +146,7 @@ class PostgresDatabase:
         self._idle: list[PostgresTx] = []
         self._opened: set[PostgresTx] = set()
         self._lock = threading.Lock()
+        self._hurry = threading.local()
         self.channel = f"mainspring_{schema}"
         self.sender = NotifySender(self.connect_raw, self.channel)
         remember(self)
@@ -145,6 +159,16 @@ class PostgresDatabase:
         """Run *work* on a connection outside a transaction; each statement sees what is committed when it begins."""
         return self._with_retries(work, transaction=False)
 
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Let each `write` and `read` of this thread inside the block take *seconds* at most, tries again included."""
+        before = getattr(self._hurry, "seconds", None)
+        self._hurry.seconds = seconds if before is None else min(seconds, before)
+        try:
+            yield
+        finally:
+            self._hurry.seconds = before
+
     def lease_now(self) -> datetime | None:
         """Return None, so that the server's clock judges leases; tests give a clock of their own."""
         return self._lease_clock()
@@ -155,7 +179,7 @@ class PostgresDatabase:
 
     def receiver(self, address: str) -> NotifyReceiver:
         """Return a receiver of hints on the channel of this schema."""
-        return NotifyReceiver(self.connect_raw, self.channel)
+        return NotifyReceiver(self._connect_to_listen, self.channel)
 
     def tidy(self) -> None:
         """Do nothing: the server keeps itself tidy."""
@@ -181,24 +205,30 @@ class PostgresDatabase:
         tx.close()
         self._opened.discard(tx)
 
-    def connect_raw(self) -> psycopg.Connection[Any]:
-        """Return a new connection with our timeouts.
+    def connect_raw(self) -> BoundedConnection:
+        """Return a new connection of our own.
 
         Raises:
             StoreUnavailable: the server cannot be reached; the password is not in the message.
         """
-        try:
-            connection = psycopg.connect(self._conninfo, autocommit=True)
-            connection.execute(_SESSION)
-        except psycopg.Error as error:
-            raise StoreUnavailable(f"cannot connect to {self.location}: {_first_line(error)}") from error
+        return self._address.connect()
+
+    def _connect_to_listen(self) -> BoundedConnection | None:
+        """Return a new connection that may listen, or None where there is a pooler in between."""
+        connection = self._hints_address.connect()
+        if self._hints_address.pooled:
+            connection.close()
+            return None
         return connection
 
     def _with_retries(self, work: Callable[[PostgresTx], T], *, transaction: bool) -> T:
         start, attempt = self._clock.monotonic(), 0
+        hurry: float | None = getattr(self._hurry, "seconds", None)
+        retry_for = self._retry_for if hurry is None else min(self._retry_for, hurry)
         while True:
+            left = None if hurry is None else max(hurry - (self._clock.monotonic() - start), 0.1)
             try:
-                return self._once(work, transaction=transaction, repeated=attempt > 0)
+                return self._once(work, transaction=transaction, repeated=attempt > 0, left=left)
             except (psycopg.Error, StoreUnavailable, sqlalchemy.exc.DBAPIError) as caught:
                 inner = caught.orig if isinstance(caught, sqlalchemy.exc.DBAPIError) else None
                 error: BaseException = inner or caught
@@ -206,7 +236,7 @@ class PostgresDatabase:
                     if _is_outage(error):
                         raise self._unavailable(error) from error.__cause__
                     raise
-                if self._clock.monotonic() - start > self._retry_for:
+                if self._clock.monotonic() - start > retry_for:
                     raise self._unavailable(error) from error.__cause__
             attempt += 1
             self._clock.wait(_NEVER, random.random() * min(0.05 * 2**attempt, 2.0))
@@ -214,30 +244,47 @@ class PostgresDatabase:
     def _unavailable(self, error: BaseException) -> StoreUnavailable:
         if isinstance(error, StoreUnavailable):
             return error
-        return StoreUnavailable(f"{self.location}: {_first_line(error)}")
+        kind = StoreFull if getattr(error, "sqlstate", None) == _FULL else StoreUnavailable
+        return kind(f"{self.location}: {first_line(error)}")
 
-    def _once(self, work: Callable[[PostgresTx], T], *, transaction: bool, repeated: bool) -> T:
-        tx = self._take()
+    def _once(
+        self, work: Callable[[PostgresTx], T], *, transaction: bool, repeated: bool, left: float | None = None
+    ) -> T:
+        tx = self._take(left)
         tx.repeated = repeated
+        tx.raw().hurry(left)
         try:
-            if transaction:
-                with tx.raw().transaction():
-                    result = work(tx)
-            else:
-                result = work(tx)
-        except BaseException:
+            result = self._in_transaction(tx, work, left) if transaction else work(tx)
+        except BaseException as error:
+            if _sqlstate(error) == _READ_ONLY:
+                # This server is no longer the one to write to; new connections may lead to the one that is.
+                tx.close()
             self._give_back(tx)
             raise
         self._give_back(tx)
         return result
 
-    def _take(self) -> PostgresTx:
+    def _in_transaction(self, tx: PostgresTx, work: Callable[[PostgresTx], T], left: float | None) -> T:
+        raw = tx.raw()
+        raw.execute(self._address.begin(left), prepare=False)
+        try:
+            result = work(tx)
+            if raw.info.transaction_status in _BROKEN:
+                # A COMMIT would undo everything and say nothing.
+                raise psycopg.errors.InFailedSqlTransaction("a statement failed, and its error was not passed on")
+        except BaseException:
+            _roll_back(raw)
+            raise
+        raw.execute(b"COMMIT", prepare=False)
+        return result
+
+    def _take(self, left: float | None = None) -> PostgresTx:
         with self._lock:
             if self._closed:
                 raise _Closed(f"{self.location} has been closed")
             if self._idle:
                 return self._idle.pop()
-        raw = self.connect_raw()
+        raw = self._address.connect(left)
         connection = self._adapter.wrap(raw).execution_options(schema_translate_map={None: self.schema})
         tx = PostgresTx(raw, connection, self._adapter.wrap(raw), self._texts)
         self._opened.add(tx)
@@ -263,6 +310,21 @@ class PostgresDatabase:
         self._close(tx)
 
 
+def _roll_back(raw: BoundedConnection) -> None:
+    if raw.closed or raw.info.transaction_status == pq.TransactionStatus.IDLE:
+        return
+    try:
+        raw.execute(b"ROLLBACK", prepare=False)
+    except psycopg.Error:
+        # Whoever gets it back closes it, which undoes everything as well.
+        raw.close()
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    inner = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+    return inner.sqlstate if isinstance(inner, psycopg.Error) else None
+
+
 def _is_outage(error: BaseException | None) -> bool:
     """Return whether the server cannot be used at present, for reasons that waiting for 30 s does not mend."""
     return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_OUTAGE_CLASSES)
@@ -284,30 +346,12 @@ def _passes(error: BaseException | None) -> bool:
 def _is_refusal(error: psycopg.OperationalError) -> bool:
     text = str(error)
     return any(
-        sign in text for sign in ("password", "does not exist", "no pg_hba.conf entry", "could not translate", "role ")
+        sign in text
+        for sign in (
+            "password",
+            "does not exist",
+            "no pg_hba.conf entry",
+            "could not translate",
+            "not permitted to log in",
+        )
     )
-
-
-def _connection_string(url: str) -> str:
-    given = conninfo_to_dict(url)
-    defaults: dict[str, Any] = {
-        "connect_timeout": 5,
-        "keepalives": 1,
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 15_000,
-    }
-    return make_conninfo(**{**defaults, **given})
-
-
-def _without_password(url: str) -> str:
-    parts = conninfo_to_dict(url)
-    host = parts.get("host") or "local socket"
-    port = f":{parts['port']}" if parts.get("port") else ""
-    user = f"{parts['user']}@" if parts.get("user") else ""
-    return f"postgresql://{user}{host}{port}/{parts.get('dbname') or ''}"
-
-
-def _first_line(error: BaseException | None) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

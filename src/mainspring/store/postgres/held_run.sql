@@ -1,5 +1,6 @@
 -- held_run.sql: a run that a session holds, as its claim would have given it
 SELECT r.id::text, r.attempt, r.task, r.queue, 9 - r.priority, r.turn, r.seq, r.tries, r.losses, r.max_tries, r.at_most_once,
-       r.due_at, r.created_at, r.schedule_id::text, r.fire_at, r.returns, r.expires_at, p.parameters
+       r.due_at, r.created_at, r.schedule_id::text, r.fire_at, r.returns, r.expires_at, r.isolated_losses,
+       p.parameters
   FROM $schema.runs r LEFT JOIN $schema.run_payloads p ON p.run_id = r.id
  WHERE r.session_id = %(session)s AND r.state = 'running' AND r.id = %(id)s

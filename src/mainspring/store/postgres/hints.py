@@ -16,13 +16,17 @@ import psycopg
 
 from mainspring.clock import SystemClock
 from mainspring.errors import MainspringError
+from mainspring.store.postgres.connecting import cut
 
 _log = logging.getLogger("mainspring.hints")
 _GAP = 0.010
 _RECONNECT = 1.0
 _CHECK = 10.0
+_LOOK_UP = 0.5
+"""Seconds after which a listener looks whether it is to stop."""
 
 Connect = Callable[[], psycopg.Connection[Any]]
+ConnectToListen = Callable[[], psycopg.Connection[Any] | None]
 
 
 class NotifySender:
@@ -93,12 +97,17 @@ class NotifySender:
 
 
 class NotifyReceiver:
-    """Listens on one channel over a connection of its own and reconnects when that dies."""
+    """Listens on one channel over a connection of its own and reconnects when that dies.
 
-    def __init__(self, connect: Connect, channel: str) -> None:
-        self._connect, self._channel = connect, channel
+    Where no connection may listen (a pooler stands in between) it says nothing: polling finds what is new.
+    """
+
+    def __init__(self, connect: ConnectToListen, channel: str, check_every: float = _CHECK) -> None:
+        self._connect, self._channel, self._check_every = connect, channel, check_every
         self._stopping = threading.Event()
         self._clock = SystemClock()
+        self._lock = threading.Lock()
+        self._connection: psycopg.Connection[Any] | None = None
 
     def listen(self, on_hint: threading.Event, seen: set[str], stop: threading.Event) -> None:
         """Until *stop* or `close`: add each topic to *seen*, then set *on_hint*."""
@@ -110,21 +119,41 @@ class NotifyReceiver:
                 self._clock.wait(self._stopping, _RECONNECT)
 
     def _listen_once(self, on_hint: threading.Event, seen: set[str], stop: threading.Event) -> None:
-        with contextlib.closing(self._connect()) as connection:
-            connection.execute("SET statement_timeout = '5s'")
+        connection = self._connect()
+        if connection is None:
+            while not (stop.is_set() or self._stopping.wait(_LOOK_UP)):
+                pass
+            return
+        with contextlib.closing(connection):
             connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(self._channel)))
-            # What was sent while nobody listened is lost: look at once.
-            on_hint.set()
-            checked = self._clock.monotonic()
-            while not (stop.is_set() or self._stopping.is_set()):
-                for note in connection.notifies(timeout=0.5, stop_after=1):
-                    seen.add(note.payload)
-                    on_hint.set()
-                if self._clock.monotonic() - checked > _CHECK:
-                    # A half-open connection says nothing by itself; asking makes it fail.
-                    connection.execute("SELECT 1 FROM pg_listening_channels()")
-                    checked = self._clock.monotonic()
+            with self._lock:
+                self._connection = connection
+            try:
+                self._hear(connection, on_hint, seen, stop)
+            finally:
+                with self._lock:
+                    self._connection = None
+
+    def _hear(
+        self, connection: psycopg.Connection[Any], on_hint: threading.Event, seen: set[str], stop: threading.Event
+    ) -> None:
+        # What was sent while nobody listened is lost: look at once.
+        on_hint.set()
+        checked = self._clock.monotonic()
+        while not (stop.is_set() or self._stopping.is_set()):
+            for note in connection.notifies(timeout=_LOOK_UP, stop_after=1):
+                seen.add(note.payload)
+                on_hint.set()
+            if self._clock.monotonic() - checked > self._check_every:
+                # A half-open connection says nothing by itself; asking makes it fail. A pooler that has given us
+                # another server connection answers, but listens to nothing.
+                if connection.execute("SELECT 1 FROM pg_listening_channels()").fetchone() is None:
+                    raise psycopg.OperationalError("the server does not listen for us any more")
+                checked = self._clock.monotonic()
 
     def close(self) -> None:
-        """Make `listen` return within half a second."""
+        """Make `listen` return at once."""
         self._stopping.set()
+        with self._lock:
+            if self._connection is not None:
+                cut(self._connection)

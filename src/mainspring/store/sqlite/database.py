@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
+import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import sqlalchemy
 from pysqlite3 import dbapi2 as driver
-from sqlalchemy import Connection, CursorResult
-from sqlalchemy.sql import Executable
 
 from mainspring.clock import SystemClock, lease_clock_now
-from mainspring.errors import StoreUnavailable
+from mainspring.errors import InvalidInput, StoreUnavailable
 from mainspring.store.adapter import Adapter
-from mainspring.store.database import DialectName, Row, statement_texts
+from mainspring.store.database import DialectName, statement_texts
 from mainspring.store.fork import leave_to_parent, remember
 from mainspring.store.sqlite.hints import SocketReceiver, SocketSender, address_for
-from mainspring.store.sqlite.safety import check_file_system, check_library
+from mainspring.store.sqlite.home import HomeGuard
+from mainspring.store.sqlite.libraries import opened_before_us, opened_beside_us
+from mainspring.store.sqlite.room import OutOfRoom, Room, in_words
+from mainspring.store.sqlite.safety import (
+    check_file_system,
+    check_library,
+    file_system_warning,
+    library_warning,
+    why_closed,
+)
 from mainspring.store.sqlite.turnstile import TURN_SECONDS, Turnstile
+from mainspring.store.sqlite.tx import SqliteTx
 from mainspring.store.sqlite.writer import GroupCommit
-from mainspring.store.types import from_micros, to_micros
 
 T = TypeVar("T")
+LONGEST_LOG: Final = 64 * 1024 * 1024
+"""Bytes of write-ahead log that are kept; more means that somebody reads for a long time."""
 _BUSY_SECONDS = 10.0
+_TRUNCATE_WITHIN: Final = 0.1
+"""Seconds for which a checkpoint may keep writers out while it waits for readers."""
+_log = logging.getLogger("mainspring.store")
 _CLOCK = SystemClock()
 _NEVER = threading.Event()
 _MISTAKES = (driver.IntegrityError, driver.ProgrammingError, driver.DataError, driver.NotSupportedError)
+_BUSY, _LOCKED = 5, 6
+_CLOSED: Final = frozenset({3, 8, 14, 23})
+"""SQLite's codes for files that the system keeps closed to us: perm, readonly, cannot open, auth."""
 
 _inherited: set[tuple[int, int]] = set()
 """Files that were open when this process was forked.
@@ -39,93 +55,16 @@ SQLite keeps its locks on a file for the whole process and does not notice a for
 itself protected by locks that only the parent has, and commit into a log that the parent's last close deletes.
 """
 
+_opened_here: set[tuple[int, int]] = set()
+"""Files that Mainspring has opened in this process at some time."""
+
 
 def _identity(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return 0, 0
     return found.st_dev, found.st_ino
-
-
-class SqliteTx:
-    """A connection inside a transaction."""
-
-    dialect: DialectName = "sqlite"
-    repeated = False
-
-    def __init__(self, raw: Any, connection: Connection, texts: Mapping[str, str]) -> None:
-        self._raw, self._connection, self._texts = raw, connection, texts
-        self._depth = 0
-
-    def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[Row]:
-        """Run the hot statement of this name and return its rows."""
-        found: list[Row] = self._raw.execute(self._texts[statement], parameters).fetchall()
-        return found
-
-    def run(self, statement: str, parameters: Mapping[str, Any]) -> int:
-        """Run the hot statement of this name and return how many rows it changed."""
-        return int(self._raw.execute(self._texts[statement], parameters).rowcount)
-
-    def many(self, statement: str, rows: Sequence[Sequence[Any]]) -> int:
-        """Run the hot statement of this name for all *rows*; return how many database rows it changed."""
-        return int(self._raw.executemany(self._texts[statement], rows).rowcount) if rows else 0
-
-    def core(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
-        """Run an ordinary SQLAlchemy Core statement in this transaction."""
-        return self.connection.execute(statement, parameters)
-
-    def at(self, moment: datetime | None) -> int | None:
-        """Return *moment* as a parameter of hot statements."""
-        return None if moment is None else to_micros(moment)
-
-    def instant(self, value: int) -> datetime:
-        """Return the instant that a hot statement gave back."""
-        return from_micros(value)
-
-    def ids(self, ids: Iterable[str]) -> str:
-        """Return a list of ids as one parameter of hot statements."""
-        return json.dumps(list(ids))
-
-    def savepoint(self, work: Callable[[], T]) -> T:
-        """Run *work* so that its failure undoes only what it did itself, and is raised."""
-        self._depth += 1
-        name = f"s{self._depth}"
-        self._raw.execute(f"SAVEPOINT {name}")
-        try:
-            result = work()
-        except BaseException:
-            if self._raw.in_transaction:
-                self._raw.execute(f"ROLLBACK TO {name}")
-                self._raw.execute(f"RELEASE {name}")
-            raise
-        else:
-            self._raw.execute(f"RELEASE {name}")
-            return result
-        finally:
-            self._depth -= 1
-
-    @property
-    def connection(self) -> Connection:
-        """The SQLAlchemy connection over the same SQLite connection; it never begins or commits by itself."""
-        return self._connection
-
-    @property
-    def plain(self) -> Connection:
-        """The same connection: a SQLite file has no schemas."""
-        return self._connection
-
-    def is_open(self) -> bool:
-        """Return whether a transaction is under way."""
-        return bool(self._raw.in_transaction)
-
-    def raw(self) -> Any:
-        """Return the driver's connection."""
-        return self._raw
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._raw.close()
 
 
 class SqliteDatabase:
@@ -134,19 +73,31 @@ class SqliteDatabase:
     dialect: DialectName = "sqlite"
 
     def __init__(
-        self, path: Path, lease_clock: Callable[[], datetime] = lease_clock_now, turn_within: float = TURN_SECONDS
+        self,
+        path: Path,
+        lease_clock: Callable[[], datetime] = lease_clock_now,
+        turn_within: float = TURN_SECONDS,
+        *,
+        trusted_file_system: bool = False,
     ) -> None:
         """Open *path*, making the file and its folder if they do not exist; wait for a turn to write *turn_within* s.
 
         Raises:
-            StoreUnavailable: the folder cannot be written, lies on a network file system, or the file is no database.
+            StoreUnavailable: the folder cannot be written, or lies on a network file system that is not *trusted*.
         """
         self.path = path.absolute()
         self.location = f"sqlite:///{self.path}"
         self._lease_clock = lease_clock
         self._texts = statement_texts("sqlite", None)
-        self._prepare_folder()
+        self._prepare_folder(trusted_file_system)
+        self.version = ".".join(map(str, driver.sqlite_version_info))
         self.journal_mode = check_library(driver.sqlite_version_info)
+        for warning in (library_warning(driver.sqlite_version_info), file_system_warning(self.path)):
+            if warning is not None:
+                _log.warning("sqlite_unsafe %s", warning)
+        self.room = Room(self.path, self.location)
+        self._home = HomeGuard(self.path, self.location)
+        self._opened_as = (0, 0)
         self._adapter = Adapter("sqlite://", module=driver)
         self._turnstile = Turnstile(self.path, turn_within)
         self._closed = False
@@ -158,22 +109,55 @@ class SqliteDatabase:
         self.sender = SocketSender(self._live_addresses)
         remember(self)
 
+    @classmethod
+    def at_address(cls, address: str) -> SqliteDatabase:
+        """Open the file that *address* names: ``sqlite:///path``, perhaps with ``?file_system=trusted``.
+
+        Raises:
+            InvalidInput: the address has other options.
+        """
+        name, _, query = address.removeprefix("sqlite:///").partition("?")
+        if query not in ("", "file_system=trusted"):
+            raise InvalidInput(f"{address!r}: the only option of a SQLite address is ?file_system=trusted")
+        return cls(Path(name), trusted_file_system=bool(query))
+
     def write(self, work: Callable[[SqliteTx], T]) -> T:
         """Run *work* in one durable transaction and return what it returned, after the commit."""
-        with self._telling():
-            return self._group.submit(work)
+        return self._with_room(lambda: self._group.submit(work))
 
     def read(self, work: Callable[[SqliteTx], T]) -> T:
         """Run *work* on one consistent look at the file."""
+        return self._with_room(lambda: self._look(work))
+
+    def _look(self, work: Callable[[SqliteTx], T]) -> T:
+        tx = self._take_reader()
+        try:
+            tx.raw().execute("BEGIN")
+            result = work(tx)
+            if tx.is_open():
+                tx.raw().execute("ROLLBACK")
+        except BaseException:
+            # A cursor that the failure leaves behind would keep this connection at this moment's state for ever.
+            self._drop(tx)
+            raise
+        self._give_back(tx)
+        return result
+
+    def _with_room(self, call: Callable[[], T]) -> T:
+        """Make *call*; where the disk is full, give up the reserve and make it once more.
+
+        What is new work refuses itself then (see `SqliteTx.refusal`); ends are recorded.
+        """
+        try:
+            with self._telling():
+                return call()
+        except OutOfRoom:
+            if self.room.give_up():
+                self._reclaim()
+            elif not self.room.is_given_up():
+                raise
         with self._telling():
-            tx = self._take_reader()
-            try:
-                tx.raw().execute("BEGIN")
-                return work(tx)
-            finally:
-                if tx.is_open():
-                    tx.raw().execute("ROLLBACK")
-                self._give_back(tx)
+            return call()
 
     def _take_reader(self) -> SqliteTx:
         with self._readers_lock:
@@ -182,6 +166,12 @@ class SqliteDatabase:
             if self._readers:
                 return self._readers.pop()
         return self._new_tx()
+
+    def _drop(self, tx: SqliteTx) -> None:
+        # `close` may have forgotten it meanwhile.
+        with contextlib.suppress(ValueError):
+            self._opened.remove(tx)
+        tx.close()
 
     def _give_back(self, tx: SqliteTx) -> None:
         with self._readers_lock:
@@ -199,7 +189,27 @@ class SqliteDatabase:
             error = caught.orig if isinstance(caught, sqlalchemy.exc.DBAPIError) else caught
             if isinstance(error, _MISTAKES):
                 raise
-            raise StoreUnavailable(f"{self.location}: {error}") from caught
+            raise self._unavailable(f"{self.location}: {error}", error) from caught
+        except StoreUnavailable as error:
+            full = None if isinstance(error, OutOfRoom) else self.room.out_of_room(error)
+            if full is None:
+                raise
+            raise full from error
+
+    def _unavailable(self, said: str, error: BaseException | None) -> StoreUnavailable:
+        full = None if error is None else self.room.out_of_room(error)
+        if full is not None:
+            return full
+        closed = getattr(error, "sqlite_errorcode", 0) & 0xFF in _CLOSED
+        why = why_closed(self.path) if closed else None
+        return StoreUnavailable(f"{said}; {why}" if why else said)
+
+    def _refusal(self, raw: Any) -> StoreUnavailable | None:
+        return self.room.refusal() or self._home.refusal(raw)
+
+    def within(self, seconds: float) -> contextlib.AbstractContextManager[None]:
+        """Do nothing: no server can hang here, and a turn to write is waited for only so long as it is."""
+        return contextlib.nullcontext()
 
     def lease_now(self) -> datetime:
         """Return the boot clock: SQLite has no clock of its own."""
@@ -219,12 +229,51 @@ class SqliteDatabase:
         return self.read(lambda tx: {name for (name,) in tx.raw().execute(query)})
 
     def tidy(self) -> None:
-        """Move the write-ahead log into the file and cut it, as far as readers and writers allow."""
+        """Cut the write-ahead log as far as readers allow, make the reserve, and say aloud what is not as it should."""
+        if self._closed:
+            raise StoreUnavailable(f"{self.location} has been closed")
+        self._with_room(self._checkpoint)
+        self.room.restore()
+        for wrong in (self.read(lambda tx: tx.refusal()), opened_beside_us(self.path)):
+            if wrong is not None:
+                _log.error("database_unsafe %s", wrong)
+        if self.log_size > LONGEST_LOG:
+            _log.warning("wal_large database=%s %s", self.location, long_log(self.log_size))
+
+    @property
+    def log_size(self) -> int:
+        """Return how many bytes the write-ahead log has."""
+        try:
+            return os.stat(f"{self.path}-wal").st_size
+        except OSError:
+            return 0
+
+    def _checkpoint(self) -> None:
+        if self.journal_mode != "wal":
+            return
         connection = self._connect()
         try:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # This one keeps nobody out; it leaves little for the one that does.
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._group.aside(lambda: self._truncate(connection))
         finally:
             connection.close()
+
+    def _truncate(self, connection: Any) -> None:
+        self._turnstile.enter()
+        try:
+            # A reader may stay for minutes; the leases of all would run out if writers waited for it.
+            connection.execute(f"PRAGMA busy_timeout = {int(_TRUNCATE_WITHIN * 1000)}")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._turnstile.leave()
+
+    def _reclaim(self) -> None:
+        try:
+            with self._telling():
+                self._checkpoint()
+        except StoreUnavailable as error:
+            _log.warning("checkpoint_failed database=%s error=%s", self.location, error)
 
     def close(self) -> None:
         """Finish what waits and close all connections."""
@@ -238,14 +287,15 @@ class SqliteDatabase:
         self._opened, self._writer = [], None
         self._turnstile.close()
 
-    def _prepare_folder(self) -> None:
+    def _prepare_folder(self, trusted: bool) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailable(f"cannot make the folder of {self.location}: {error.strerror}") from error
         if self.path.is_dir():
             raise StoreUnavailable(f"{self.location} is a folder; name a file in it")
-        check_file_system(self.path)
+        if not trusted:
+            check_file_system(self.path)
 
     def _new_group(self) -> GroupCommit[SqliteTx]:
         return GroupCommit(self._begin, self._commit, self._rollback, SqliteTx.savepoint, SqliteTx.is_open)
@@ -256,6 +306,8 @@ class SqliteDatabase:
                 f"{self.location} was open in the process that this one was forked from; SQLite would lose what is "
                 "written here. Start child processes with 'spawn' or 'forkserver', or close the database before forking"
             )
+        self._look_for_strangers()
+        connection = None
         try:
             connection = driver.connect(
                 str(self.path),
@@ -268,26 +320,40 @@ class SqliteDatabase:
             for pragma in _PRAGMAS:
                 connection.execute(pragma)
         except driver.DatabaseError as error:
-            raise StoreUnavailable(f"cannot open {self.location}: {error}") from error
+            if connection is not None:
+                connection.close()
+            raise self._unavailable(f"cannot open {self.location}: {error}", error) from error
+        _opened_here.add(_identity(self.path))
         return connection
+
+    def _look_for_strangers(self) -> None:
+        if _identity(self.path) in _opened_here:
+            return
+        stranger = opened_before_us(self.path)
+        if stranger is not None:
+            raise StoreUnavailable(stranger)
 
     def _set_journal_mode(self, connection: Any) -> None:
         start = _CLOCK.monotonic()
-        while connection.execute("PRAGMA journal_mode").fetchone()[0] != self.journal_mode:
+        while (mode := connection.execute("PRAGMA journal_mode").fetchone()[0]) != self.journal_mode:
             try:
                 (mode,) = connection.execute(f"PRAGMA journal_mode = {self.journal_mode}").fetchone()
                 if mode == self.journal_mode:
                     return
-                raise driver.OperationalError(f"the journal mode stays {mode}, wanted is {self.journal_mode}")
-            except driver.OperationalError:
+            except driver.OperationalError as error:
                 # Somebody opens the new file at the same moment; SQLite does not wait here by itself.
-                if _CLOCK.monotonic() - start > _BUSY_SECONDS:
+                if error.sqlite_errorcode & 0xFF not in (_BUSY, _LOCKED):
                     raise
+            if _CLOCK.monotonic() - start > _BUSY_SECONDS:
+                raise driver.OperationalError(
+                    f"its journal mode stays {mode} while another process has it open, and SQLite {self.version} here "
+                    f"needs {self.journal_mode}; stop the other process, or use the same version for both"
+                )
             _CLOCK.wait(_NEVER, 0.005)
 
     def _new_tx(self) -> SqliteTx:
         raw = self._connect()
-        tx = SqliteTx(raw, self._adapter.wrap(raw), self._texts)
+        tx = SqliteTx(raw, self._adapter.wrap(raw), self._texts, self._refusal)
         self._opened.append(tx)
         return tx
 
@@ -296,7 +362,14 @@ class SqliteDatabase:
         try:
             if self._writer is None:
                 self._writer = self._new_tx()
+                self._opened_as = _identity(self.path)
             self._writer.raw().execute("BEGIN IMMEDIATE")
+            if _identity(self.path) != self._opened_as:
+                self._undo()
+                raise StoreUnavailable(
+                    f"{self.location} was moved, replaced or deleted while this process had it open, and what it "
+                    "writes would be lost; stop it, put the file in its place, and start it again"
+                )
         except BaseException:
             self._turnstile.leave()
             raise
@@ -319,8 +392,15 @@ class SqliteDatabase:
             self._turnstile.leave()
 
     def _undo(self) -> None:
-        if self._writer is not None and self._writer.raw().in_transaction:
-            self._writer.raw().execute("ROLLBACK")
+        writer = self._writer
+        if writer is None or not writer.is_open():
+            return
+        try:
+            writer.raw().execute("ROLLBACK")
+        except driver.DatabaseError:
+            # Closing a connection undoes what it has not committed; the next write opens another one.
+            self._writer = None
+            self._drop(writer)
 
     def after_fork(self) -> None:
         """Forget the parent's connections without closing them: SQLite forbids even that in the child."""
@@ -328,6 +408,8 @@ class SqliteDatabase:
             leave_to_parent(self._opened)
             _inherited.add(_identity(self.path))
         self._turnstile.after_fork()
+        # A thread that is not here may have held its lock.
+        self.room = Room(self.path, self.location)
         self._opened, self._readers, self._writer = [], [], None
         self._readers_lock = threading.Lock()
         self._group = self._new_group()
@@ -347,3 +429,11 @@ _PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA fullfsync = ON",
 )
+
+
+def long_log(size: int) -> str:
+    """Return what is to be said of a write-ahead log of *size* bytes, with the way out."""
+    return (
+        f"the write-ahead log has {in_words(size)}: somebody has been reading for a long time; end long reads of the "
+        "file (an open shell, a backup, a report), and it is cut within a minute"
+    )

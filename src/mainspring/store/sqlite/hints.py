@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from mainspring.clock import SystemClock
 from mainspring.errors import MainspringError
 
+_log = logging.getLogger("mainspring.hints")
 _LONGEST_PATH = 100
 _ADDRESSES_FRESH = 0.5
 _LOOK_UP = 0.5
@@ -37,15 +39,18 @@ class SocketReceiver:
     def __init__(self, address: str) -> None:
         """Bind *address*; its folder is made readable by this user alone."""
         self._address = address
-        folder = Path(address).parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         # A stop without a knock (another's file in the place of ours) is noticed too.
         self._socket.settimeout(_LOOK_UP)
         self._listening, self._closing = threading.Lock(), threading.Event()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(address)
-        self._socket.bind(address)
+        try:
+            Path(address).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(address)
+            self._socket.bind(address)
+        except OSError as error:
+            # A full disk must keep no worker from its leases: what a hint would tell at once, polling finds out.
+            _log.warning("no_doorbell address=%s error=%s; hints are not heard, polling goes on", address, error)
 
     def listen(self, on_hint: threading.Event, seen: set[str], stop: threading.Event) -> None:
         """Until *stop* or `close`: add each topic to *seen*, then set *on_hint*."""
@@ -64,7 +69,7 @@ class SocketReceiver:
         self._closing.set()
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as knock:
             knock.sendto(_STOP, self._address)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(self._address)
         with self._listening:
             self._socket.close()

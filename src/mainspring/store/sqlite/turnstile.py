@@ -6,6 +6,7 @@ turnstile; the next in line waits for that.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from mainspring.clock import Clock, SystemClock
 from mainspring.errors import StoreUnavailable
+from mainspring.store.sqlite.safety import why_closed
 
 TURN_SECONDS = 10.0
 _NEVER = threading.Event()
@@ -23,6 +25,7 @@ class Turnstile:
 
     def __init__(self, database: Path, deadline: float = TURN_SECONDS, clock: Clock | None = None) -> None:
         """Prepare the lock files beside *database*; *deadline* is how many seconds to wait for a turn."""
+        self._database = database
         self._paths = (Path(f"{database}-turn"), Path(f"{database}-lock"))
         self._deadline, self._clock = deadline, clock or SystemClock()
         self._pid = 0
@@ -67,7 +70,10 @@ class Turnstile:
             for path in self._paths:
                 self._descriptors.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
-            raise StoreUnavailable(f"cannot write to {error.filename}: {error.strerror}") from error
+            self.close()
+            why = why_closed(self._database) if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else None
+            said = f"cannot write to {error.filename}: {error.strerror}"
+            raise StoreUnavailable(f"{said}; {why}" if why else said) from error
         self._turn, self._lock = self._descriptors
         self._pid = os.getpid()
 

@@ -70,6 +70,11 @@ class GroupCommit(Generic[Tx]):
         if self._thread is not None:
             self._thread.join()
 
+    def aside(self, work: Callable[[], None]) -> None:
+        """Run *work* between two transactions; those who want to write wait for it."""
+        with self._busy:
+            work()
+
     def _alone(self, work: Callable[[Tx], T]) -> T:
         tx = self._begin()
         try:

@@ -1,0 +1,2 @@
+-- next_due_run.sql: when the next scheduled run comes due
+SELECT min(due_at) FROM $schema.runs WHERE state = 'scheduled'

@@ -1,0 +1,2 @@
+-- next_fire.sql: the next fire time of all schedules
+SELECT min(next_at) FROM $schema.schedules WHERE next_at IS NOT NULL

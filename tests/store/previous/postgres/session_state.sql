@@ -1,0 +1,2 @@
+-- session_state.sql: whether a session lives
+SELECT state FROM $schema.worker_sessions WHERE id = %(session)s

@@ -1,0 +1,6 @@
+-- pick_ready.sql: the best ready runs of a queue for a live session; the first half of a claim
+SELECT run_id FROM ready
+ WHERE queue = :queue
+   AND EXISTS (SELECT 1 FROM worker_sessions WHERE id = :session AND state = 'live' AND lease_until > :lease_now)
+   AND NOT EXISTS (SELECT 1 FROM queues WHERE name = :queue AND paused_at IS NOT NULL)
+ ORDER BY rank, turn, seq LIMIT :n

@@ -1,0 +1,2 @@
+-- wake_addresses.sql: where the live sessions can be woken
+SELECT wake_address FROM worker_sessions WHERE state = 'live' AND wake_address <> ''
