@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 OF_A_MACHINE = {
@@ -50,8 +50,8 @@ def test_every_make_command_of_the_documents_exists() -> None:
 
 
 def test_every_target_is_explained_and_never_mistaken_for_a_file() -> None:
-    explained = set(re.findall(r"^([a-z]+):.*## \S.+\.$", MAKEFILE, re.MULTILINE))
-    phony = set(re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)[0].split())
+    explained = set(re.findall(r"^([a-z-]+):.*## \S.+\.$", MAKEFILE, re.MULTILINE))
+    phony = {name for line in re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE) for name in line.split()}
     assert explained == phony == TARGETS
 
 

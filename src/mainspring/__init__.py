@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mainspring.client import Client, Run, RunFailed, connect
-    from mainspring.domain.control import Fail, RetryLater, RunCancelled, Snooze
+    from mainspring.domain.control import CpuLimitExceeded, Fail, RetryLater, RunCancelled, Snooze, SoftTimeLimit
     from mainspring.domain.retry import Backoff
     from mainspring.domain.tasks import Context, Task, task
     from mainspring.errors import MainspringError
@@ -17,6 +17,7 @@ _HOMES = {
     "Backoff": "mainspring.domain.retry",
     "Client": "mainspring.client",
     "Context": "mainspring.domain.tasks",
+    "CpuLimitExceeded": "mainspring.domain.control",
     "Fail": "mainspring.domain.control",
     "MainspringError": "mainspring.errors",
     "RetryLater": "mainspring.domain.control",
@@ -24,6 +25,7 @@ _HOMES = {
     "RunCancelled": "mainspring.domain.control",
     "RunFailed": "mainspring.client",
     "Snooze": "mainspring.domain.control",
+    "SoftTimeLimit": "mainspring.domain.control",
     "Task": "mainspring.domain.tasks",
     "connect": "mainspring.client",
     "task": "mainspring.domain.tasks",
@@ -33,6 +35,7 @@ __all__ = [
     "Backoff",
     "Client",
     "Context",
+    "CpuLimitExceeded",
     "Fail",
     "MainspringError",
     "RetryLater",
@@ -40,6 +43,7 @@ __all__ = [
     "RunCancelled",
     "RunFailed",
     "Snooze",
+    "SoftTimeLimit",
     "Task",
     "__version__",
     "connect",

@@ -7,10 +7,10 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ from mainspring.domain.spec import ScheduleSpec
 from mainspring.domain.tasks import Task
 from mainspring.errors import ConfigurationInvalid, InvalidInput, MainspringError, ParametersInvalid, unknown_name
 from mainspring.pack.interface import Pack, PackContext
+from mainspring.runtime.isolation.code import ChildCode, IsolatedCode
 from mainspring.runtime.loops import Loop
 from mainspring.runtime.scheduler import Maintenance, Scheduler
 from mainspring.runtime.worker.attempt import AttemptContext
 from mainspring.runtime.worker.worker import Worker, WorkerOptions
+from mainspring.services import adoption
 from mainspring.services.catalog import Catalog
 from mainspring.services.enqueue import Enqueuer
 from mainspring.services.packs import PackDoor, PackEvents, find_pack, make_tables
@@ -46,10 +48,13 @@ PATIENCE = 30.0
 """Seconds for which processes that stay try a server again that does not answer."""
 
 
-def open_database(address: str, schema: str = "mainspring", retry_for: float = PATIENCE) -> Database:
+def open_database(
+    address: str, schema: str = "mainspring", retry_for: float = PATIENCE, hints: str | None = None
+) -> Database:
     """Return the database at *address*: ``sqlite:///path`` or ``postgresql://…``; its schema is not looked at.
 
-    A server that does not answer is tried again for *retry_for* seconds.
+    A server that does not answer is tried again for *retry_for* seconds. *hints* is a direct address for listening,
+    where *address* leads through a pooler.
 
     Raises:
         InvalidInput: the address is of another kind.
@@ -58,7 +63,7 @@ def open_database(address: str, schema: str = "mainspring", retry_for: float = P
     if address.startswith("sqlite:///"):
         from mainspring.store.sqlite.database import SqliteDatabase
 
-        return SqliteDatabase(Path(address.removeprefix("sqlite:///").partition("?")[0]))
+        return SqliteDatabase.at_address(address)
     if address.startswith(("postgresql://", "postgres://")):
         try:
             from mainspring.store.postgres.database import PostgresDatabase
@@ -66,7 +71,7 @@ def open_database(address: str, schema: str = "mainspring", retry_for: float = P
             raise InvalidInput(
                 f"PostgreSQL needs the extra 'postgres': install mainspring[postgres] ({error})"
             ) from error
-        return PostgresDatabase(address, schema, retry_for=retry_for)
+        return PostgresDatabase(address, schema, retry_for=retry_for, hints_url=hints)
     kind = address.partition(":")[0]
     raise InvalidInput(f"database addresses of kind {kind!r} are not known; write sqlite:///file or postgresql://…")
 
@@ -207,7 +212,8 @@ class Project:
         A server that does not answer is tried again for *retry_for* seconds.
         """
         settings = self.loaded.settings
-        database = open_database(self.database_address(), settings.database_schema, retry_for)
+        hints = self.loaded.hints_address()
+        database = open_database(self.database_address(), settings.database_schema, retry_for, hints)
         return Application(database, self.clock)
 
     def worker_options(self, name: str | None = None) -> WorkerOptions:
@@ -220,7 +226,16 @@ class Project:
                 slots = defaults.get("slots", slots)
             if self.loaded.source_of("worker.drain") == DEFAULT:
                 drain = defaults.get("drain", drain)
-        return WorkerOptions(name or default_name(), given.queues, slots, drain, self.loaded.data_dir / "artifacts")
+        return WorkerOptions(
+            name or default_name(), given.queues, slots, drain, self.loaded.data_dir / "artifacts", self.isolated_code
+        )
+
+    @property
+    def isolated_code(self) -> IsolatedCode:
+        """Where a child process of a worker finds this project's tasks."""
+        overrides = {name: value for name, value in self.loaded.overrides.items() if value is not None}
+        arguments = {"path": str(self.loaded.path.absolute()), "overrides": overrides}
+        return IsolatedCode(f"{__name__}:code_of_project", arguments)
 
     def _tasks_of(self, module: str) -> list[Task[..., Any]]:
         where = f"{self.loaded.source_of('tasks')}: tasks"
@@ -346,11 +361,37 @@ def make_scheduler(application: Application, name: str | None = None) -> Schedul
     return Scheduler(application.database, application.clock, name or default_name())
 
 
+class PackEntrance:
+    """Gives tasks of packs the contexts they ask for, made once; the database is opened when the first one is."""
+
+    def __init__(self, project: Project, application: Callable[[], Application]) -> None:
+        self._project, self._application = project, application
+        self._contexts: dict[str, PackContext] = {}
+
+    def enter(self, task: Task[..., Any], context: AttemptContext) -> dict[str, Any]:
+        """Return the arguments of *task* that a pack gives."""
+        return {name: self._given(task, kind) for name, kind in task.given_parameters.items()}
+
+    def _given(self, task: Task[..., Any], kind: type) -> Any:
+        if kind is not PackContext:
+            raise InvalidInput(f"task {task.name!r} asks for a {kind.__name__}, which nobody gives")
+        owner = next((name for name, tasks in self._project.pack_tasks.items() if task in tasks), None)
+        if owner is None:
+            raise InvalidInput(f"task {task.name!r} asks for a PackContext but belongs to no pack")
+        return pack_context(self._application(), self._project, owner, self._contexts)
+
+
+def code_of_project(path: str, overrides: Mapping[str, object]) -> ChildCode:
+    """Load a project's code in a process that children are forked from; nothing is opened before they are."""
+    project = load_project(Path(path), os.environ, overrides)
+    entrance = PackEntrance(project, cache(project.open))
+    return ChildCode({task.name: task for task in project.catalog}, entrance.enter)
+
+
 class WorkerProcess:
     """A worker with all that runs beside it: maintenance, and the messages to packs."""
 
     def __init__(self, application: Application, project: Project, name: str | None = None) -> None:
-        self._contexts: dict[str, PackContext] = {}
         self._project, self._application = project, application
         database, clock = application.database, application.clock
         self._maintenance = Maintenance(database, clock)
@@ -362,7 +403,7 @@ class WorkerProcess:
             project.catalog,
             project.worker_options(name),
             redact=project.loaded.secrets.redact,
-            enter=self._enter,
+            enter=PackEntrance(project, lambda: application).enter,
             on_hint=self._on_hint,
         )
 
@@ -383,17 +424,6 @@ class WorkerProcess:
         if SCHEDULES in topics or not topics:
             self._maintenance.wake()
         self._events.wake()
-
-    def _enter(self, task: Task[..., Any], context: AttemptContext) -> dict[str, Any]:
-        return {name: self._given(task, kind) for name, kind in task.given_parameters.items()}
-
-    def _given(self, task: Task[..., Any], kind: type) -> Any:
-        if kind is not PackContext:
-            raise InvalidInput(f"task {task.name!r} asks for a {kind.__name__}, which nobody gives")
-        owner = next((name for name, tasks in self._project.pack_tasks.items() if task in tasks), None)
-        if owner is None:
-            raise InvalidInput(f"task {task.name!r} asks for a PackContext but belongs to no pack")
-        return pack_context(self._application, self._project, owner, self._contexts)
 
 
 def pack_context(application: Application, project: Project, name: str, kept: dict[str, PackContext]) -> PackContext:
@@ -419,6 +449,7 @@ def ensure_schema(application: Application) -> None:
     if application.database.dialect == "sqlite":
         migrate.upgrade(application.database)
     migrate.require_current(application.database)
+    adoption.settle(application.database)
 
 
 def bury_process(application: Application, pid: int) -> None:

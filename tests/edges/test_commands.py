@@ -468,10 +468,10 @@ class TestDatabase:
 
         assert before.code == 5
         assert before.err.endswith("run `mainspring db upgrade`\n")
-        assert (set(first), first["before"], first["now"]) == ({"database", "before", "now"}, None, "0001")
-        assert second.out.endswith("has schema 0001 already\n")
+        assert (set(first), first["before"], first["now"]) == ({"database", "before", "now"}, None, "0002")
+        assert second.out.endswith("has schema 0002 already\n")
         assert (status["is_current"], status["schema"], set(status)) == (
-            True, "0001", {"database", "dialect", "schema", "wanted", "is_current"},
+            True, "0002", {"database", "dialect", "schema", "wanted", "is_current"},
         )  # fmt: skip
         assert cli("--database", database_url, "apply").code == 0
         assert db("verify").out.splitlines()[-1] == "consistent"

@@ -5,7 +5,7 @@ The sentences it returns name the run or occurrence, so that a violation can be 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -137,9 +137,11 @@ def _effects(evidence: Evidence) -> Iterator[Violation]:
     for (run_id, attempt), count in times.items():
         if count > 1:
             yield Violation("I3", f"run {run_id}", f"attempt {attempt} was executed {count} times")
+    # A run that somebody started again by hand was asked to happen once more.
+    again = Counter(c.run_id for c in evidence.history if (c.state_before, c.state) == _REOPENED)
     for run in evidence.runs:
         began = started.get(run.id, set())
-        if run.at_most_once and len(began) > 1 and run.tries < len(began):
+        if run.at_most_once and len(began) > 1 + again[run.id] and run.tries < len(began):
             yield Violation("I3", f"run {run.id}", f"is at_most_once and had effects in attempts {sorted(began)}")
         if run.state == "succeeded" and run.attempt not in ended.get(run.id, set()):
             yield Violation("I4", f"run {run.id}", f"succeeded in attempt {run.attempt}, which had no effect")
@@ -212,12 +214,24 @@ def recovery(evidence: Evidence) -> Recovery:
         if effect.what == "start":
             starts[effect.run_id].setdefault(effect.attempt, effect.boot_seconds)
     waits = []
+    # What failed by its loss does not start again by itself; somebody may start it by hand, whenever they like.
+    failed = {(c.run_id, c.attempt) for c in evidence.history if (c.state_before, c.state) == ("running", "failed")}
+    once = {run.id for run in evidence.runs if run.at_most_once}
     for attempt in evidence.attempts:
         death = died.get(attempt.session_id)
         again = starts[attempt.run_id].get(attempt.number + 1)
-        if attempt.outcome == "lost" and death is not None and again is not None:
-            waits.append(again - death)
+        by_hand = attempt.run_id in once or (attempt.run_id, attempt.number) in failed
+        if attempt.outcome == "lost" and death is not None and again is not None and not by_hand:
+            waits.append(again - counted_from(death, again, evidence.outages))
     return Recovery(waits)
+
+
+def counted_from(death: float, again: float, outages: Sequence[tuple[float, float]]) -> float:
+    """Return *death*, or the end of the outages that kept it from being recovered from in the time allowed."""
+    for since, until in sorted(outages):
+        if since < again and since <= death + LEASE + 2 * POLL:
+            death = max(death, min(until, again))
+    return death
 
 
 def _recoveries(evidence: Evidence) -> Iterator[Violation]:

@@ -97,6 +97,8 @@ class Evidence:
     """The members (one empty text without a fan-out) of each occurrence that had to fire, by schedule id and fire time;
     None: the ledger is not judged against an expectation."""
     deaths: Sequence[Death] = ()
+    outages: Sequence[tuple[float, float]] = ()
+    """Times, in seconds since boot, in which nobody could use the database: no recovery could begin in them."""
     quiet: bool = True
     """The faults have ended, and what was left had the time to finish."""
     findings: Sequence[str] = ()

@@ -129,3 +129,13 @@ def test_a_database_that_is_away_does_not_make_a_valid_configuration_invalid(
     faulty.down = False
     running.watch.run_once()
     assert running.schedules == ["daily"]
+
+
+def test_what_could_not_be_put_into_force_at_the_start_is_tried_again_until_it_can(running: Running) -> None:
+    running.application.scheduling.delete("hourly", "tester")
+    assert running.schedules == []
+    running.watch.run_once()
+    assert running.schedules == []
+    running.watch.again()
+    running.watch.run_once()
+    assert running.schedules == ["hourly"]

@@ -94,7 +94,7 @@ def test_no_more_runs_than_slots_at_once(fleet: Fleet) -> None:
 
     worker = fleet.worker(hold, slots=3)
     ids = fleet.enqueue_many(hold, [{"i": i} for i in range(8)])
-    until(lambda: worker.busy == 3)
+    until(lambda: worker.busy == at_once == 3)
     fleet.passes(2)
     assert Counter(fleet.run(i).state for i in ids) == {RunState.RUNNING: 3, RunState.READY: 5}
     gate.set()

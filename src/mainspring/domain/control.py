@@ -29,3 +29,27 @@ class Snooze(MainspringError):
 
 class RunCancelled(MainspringError):
     """Raised by `Context` methods in a run that was asked to cancel, so that a ``def`` task may stop there."""
+
+
+class LimitReached(MainspringError):
+    """Base of what ends an attempt that took more than its task allows."""
+
+
+class SoftTimeLimit(LimitReached):
+    """Raised in a task that has run for its soft time limit: clean up and end; the try counts as timed out."""
+
+
+class TimeLimitExceeded(LimitReached):
+    """The error of an attempt that was killed at its hard time limit; never raised in the task."""
+
+
+class MemoryLimitExceeded(LimitReached):
+    """The error of an attempt that took more memory than its task allows."""
+
+
+class CpuLimitExceeded(LimitReached):
+    """Raised in an isolated ``def`` task that has used its processor time; it is killed a second of it later."""
+
+
+class ProcessLimitExceeded(LimitReached):
+    """The error of an isolated attempt that was killed for starting more processes than any task may."""

@@ -36,10 +36,19 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_OPTIONS: Final = ("name", "queue", "priority", "max_retries", "backoff", "at_most_once", "expires", "description")
+_LIMITS: Final = ("isolated", "soft_time_limit", "time_limit", "memory_limit", "cpu_limit", "recycle_after",
+                  "output_limit")  # fmt: skip
+_OPTIONS: Final = (
+    "name", "queue", "priority", "max_retries", "backoff", "at_most_once", "expires", "description", *_LIMITS,
+)  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,199}")
 DEFAULT_MAX_RETRIES: Final = 3
 MAX_RETRIES: Final = 1_000
+DEFAULT_RECYCLE_AFTER: Final = 500
+DEFAULT_OUTPUT_LIMIT: Final = 10_000_000
+_LARGEST_OUTPUT: Final = 100_000_000
+_SMALLEST: Final = {"memory_limit": 1_000_000, "output_limit": 1_000}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
 class Context(Protocol):
@@ -60,13 +69,55 @@ class Context(Protocol):
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked this run to cancel; a ``def`` task should look now and then."""
+        """Whether this run was told to stop (cancelled, out of time, worker stops); a ``def`` task should look."""
+
+    def on_stop(self, callback: Callable[[str], object]) -> None:
+        """Call *callback* once when the run is told to stop, from another thread perhaps; at once if it was already.
+
+        It is given the cause: ``cancelled``, ``interrupted`` (its worker stops) or ``soft_time_limit``.
+        """
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
         """Report how far the work is; shown live. The latest report counts."""
 
     def artifact(self, name: str, data: Any, media_type: str | None = None) -> str:
         """Save *data* (bytes, text or the path of a file) under *name* with this run; return the artifact's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one run may take. Hard limits hold because the run has a process of its own, which is killed."""
+
+    isolated: bool = False
+    """Run in a child process: what happens to it happens to this run alone."""
+    soft_time_limit: timedelta | None = None
+    """After this the task is told, and may clean up."""
+    time_limit: timedelta | None = None
+    """After this it is killed, with all processes that it started."""
+    memory_limit: int | None = None
+    """Bytes that its processes may take together, beyond what the child held when the run began."""
+    cpu_limit: timedelta | None = None
+    """Processor time of all its processes together."""
+    recycle_after: int = DEFAULT_RECYCLE_AFTER
+    """Runs after which a child process is replaced by a fresh one."""
+    output_limit: int = DEFAULT_OUTPUT_LIMIT
+    """Bytes of its log that are kept: the first tenth, and the last nine."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a form for the description of a task; durations are seconds."""
+        return {
+            "isolated": self.isolated,
+            "soft_time_limit": _seconds(self.soft_time_limit),
+            "time_limit": _seconds(self.time_limit),
+            "memory_limit": self.memory_limit,
+            "cpu_limit": _seconds(self.cpu_limit),
+            "recycle_after": self.recycle_after,
+            "output_limit": self.output_limit,
+        }
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +137,7 @@ class Task(Generic[P, R]):
     expires: timedelta | None = None
     """A run not started this long after it came due is cancelled."""
     description: str = ""
+    limits: Limits = field(default_factory=Limits)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""
@@ -145,6 +197,14 @@ class Task(Generic[P, R]):
         fields = type(checked).model_fields
         arguments = {str(field.alias): getattr(checked, name) for name, field in fields.items()}
         return {**arguments, **(checked.model_extra or {})}
+
+    def prepare(self) -> None:
+        """Make what the first check of parameters would make: a process that forks does it once for its children.
+
+        Raises:
+            InvalidInput: a parameter has a type that cannot be stored.
+        """
+        _ = self._model, self.is_async, self.context_parameter, self.given_parameters
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON schema of the parameters."""
@@ -234,6 +294,13 @@ def task(
     at_most_once: bool = False,
     expires: timedelta | None = None,
     description: str | None = None,
+    isolated: bool | None = None,
+    soft_time_limit: timedelta | None = None,
+    time_limit: timedelta | None = None,
+    memory_limit: int | str | None = None,
+    cpu_limit: timedelta | None = None,
+    recycle_after: int = ...,
+    output_limit: int | str = ...,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function into a task.
@@ -249,6 +316,13 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         at_most_once: never repeat a run that may have happened; tries follow only if *max_retries* asks for them.
         expires: cancel a run that has not started this long after it came due.
         description: what it does; the first paragraph of the docstring unless given.
+        isolated: run in a warm child process of its own, which can be killed; implied by each hard limit.
+        soft_time_limit: tell the task after this time: `SoftTimeLimit` is raised in it, or it is cancelled.
+        time_limit: kill it after this time, with all processes that it started.
+        memory_limit: kill it when its processes take more: bytes, or text such as "200MB" or "1GiB".
+        cpu_limit: the same for processor time; a ``def`` task is told first, by `CpuLimitExceeded`.
+        recycle_after: replace the child process after so many runs; 500 unless given.
+        output_limit: how much of a run's log is kept, its middle left out; "10MB" unless given.
 
     Raises:
         InvalidInput: a value is out of range, or the function cannot be a task (positional-only or ``*args``).
@@ -293,7 +367,52 @@ def _make(function: Any, options: dict[str, Any]) -> Task[..., Any]:
             f"task {name!r}: backoff {backoff!r} is not usable; write backoff=Backoff(timedelta(seconds=2))"
         )
     parsed = None if priority is None else parse_priority(priority)
-    return Task(function, name, priority=parsed, description=description, backoff=backoff, **options)
+    limits = _limits(name, {option: options.pop(option) for option in _LIMITS if option in options})
+    return Task(function, name, priority=parsed, description=description, backoff=backoff, limits=limits, **options)
+
+
+def _limits(name: str, given: dict[str, Any]) -> Limits:
+    given = {option: value for option, value in given.items() if value is not None}
+    for option in ("soft_time_limit", "time_limit", "cpu_limit"):
+        span = given.get(option)
+        if span is not None and not (isinstance(span, timedelta) and span > timedelta(0)):
+            raise InvalidInput(f"task {name!r}: {option} {span!r} is not a positive timedelta")
+    for option, smallest in _SMALLEST.items():
+        if option in given:
+            given[option] = _size(name, option, given[option], smallest)
+    if given.get("output_limit", 0) > _LARGEST_OUTPUT:
+        raise InvalidInput(f"task {name!r}: output_limit {given['output_limit']} is above {_LARGEST_OUTPUT} bytes")
+    runs = given.get("recycle_after", DEFAULT_RECYCLE_AFTER)
+    if not isinstance(runs, int) or isinstance(runs, bool) or runs < 1:
+        raise InvalidInput(f"task {name!r}: recycle_after {runs!r} is not a number of runs, 1 or more")
+    soft, hard = given.get("soft_time_limit"), given.get("time_limit")
+    if soft is not None and hard is not None and soft >= hard:
+        raise InvalidInput(
+            f"task {name!r}: soft_time_limit {soft} must be shorter than time_limit {hard}: it is told, then killed"
+        )
+    needs = next((option for option in ("time_limit", "memory_limit", "cpu_limit") if option in given), None)
+    isolated = given.get("isolated", needs is not None)
+    if not isinstance(isolated, bool):
+        raise InvalidInput(f"task {name!r}: isolated {isolated!r} is neither True nor False")
+    if needs is not None and not isolated:
+        raise InvalidInput(
+            f"task {name!r}: {needs} cannot hold with isolated=False: only a process can be killed; leave isolated out"
+        )
+    return Limits(**{**given, "isolated": isolated})
+
+
+def _size(name: str, option: str, given: Any, smallest: int) -> int:
+    size = given
+    if isinstance(given, str):
+        found = _SIZE.fullmatch(given.strip())
+        if found is None or (found[3] and not found[2]):
+            raise InvalidInput(f"task {name!r}: {option} {given!r} is no size; write bytes, '200MB' or '1GiB'")
+        size = int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " "))
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise InvalidInput(f"task {name!r}: {option} {given!r} is no size; write bytes, '200MB' or '1GiB'")
+    if size < smallest:
+        raise InvalidInput(f"task {name!r}: {option} {given!r} is below {smallest} bytes, too little for any run")
+    return size
 
 
 DEFAULT_QUEUE: Final = "default"

@@ -9,6 +9,7 @@ from pathlib import Path
 from mainspring.config import difference, reload
 from mainspring.config.loading import Loaded, digest_of, read_bytes
 from mainspring.errors import MainspringError, StoreUnavailable
+from mainspring.services.clock_guard import ClockInDoubt
 
 _log = logging.getLogger("mainspring.configuration")
 _EVERY = 1.0
@@ -27,6 +28,10 @@ class ConfigurationWatch:
         self._seen = f"{loaded.digest} {_digest_of(more)}"
         self._refused = ""
 
+    def again(self) -> None:
+        """Take the present configuration over as if it had changed: what was loaded could not be put into force."""
+        self._seen = ""
+
     def run_once(self) -> float:
         """Reload if the files changed; return when to look again."""
         digest = self._digest()
@@ -41,8 +46,8 @@ class ConfigurationWatch:
         try:
             new = reload(self._loaded)
             said = self._take_over(new)
-        except StoreUnavailable:
-            raise  # the database's fault: the same configuration is tried again
+        except (StoreUnavailable, ClockInDoubt):
+            raise  # not the configuration's fault: the same one is tried again
         except MainspringError as error:
             self._refused = digest
             _log.error("configuration_refused; the old one stays in force\n%s", error)

@@ -77,7 +77,12 @@ def defaults_of(task: Task[..., Any]) -> dict[str, Any]:
 
 def policies_of(task: Task[..., Any]) -> dict[str, Any]:
     """Return what *task* says of its runs and nobody may change."""
-    return {"at_most_once": task.at_most_once, "backoff": task.backoff.to_json(), "is_async": task.is_async}
+    return {
+        "at_most_once": task.at_most_once,
+        "backoff": task.backoff.to_json(),
+        "is_async": task.is_async,
+        "limits": task.limits.to_json(),
+    }
 
 
 def describe(task: Task[..., Any]) -> StoredTask:

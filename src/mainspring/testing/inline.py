@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +53,11 @@ class RecordingContext:
         self.reports.append((float(done), None if total is None else float(total), note))
         if self.cancelled:
             raise RunCancelled(f"run {self.run_id} was asked to stop")
+
+    def on_stop(self, callback: Callable[[str], object]) -> None:
+        """Call *callback* at once if `cancelled` is set."""
+        if self.cancelled:
+            callback("cancelled")
 
     def artifact(self, name: str, data: bytes | str | Path, media_type: str | None = None) -> str:
         """Keep the artifact; return an id."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mainspring.runtime.loops import Loop
 
 _log = logging.getLogger("mainspring.cli")
+_FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 Replaces = Annotated[int | None, typer.Option("--replaces", hidden=True)]
@@ -164,19 +166,46 @@ def worker(
 def _apply_and_watch(application: Application, project: Project) -> Loop:
     from mainspring.app import apply, take_over
     from mainspring.edges.cli.project import actor
+    from mainspring.errors import StoreUnavailable
     from mainspring.runtime.loops import Loop
     from mainspring.runtime.reloading import ConfigurationWatch
+    from mainspring.services.clock_guard import ClockInDoubt
 
     who = actor()
-    _log.info("schedules_applied %s", apply(application, project, who).in_words())
     watch = ConfigurationWatch(project.loaded, lambda new: take_over(application, project, new, who), project.watched)
+    try:
+        _log.info("schedules_applied %s", apply(application, project, who).in_words())
+    except (StoreUnavailable, ClockInDoubt) as error:
+        # A full disk, a copy that nobody has adopted, a wrong clock: what is there runs on, and this is tried again.
+        _log.error("schedules_not_applied; the stored ones stay in force until they can be: %s", error)
+        watch.again()
     return Loop("configuration", watch.run_once, application.clock)
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats records without the secrets that the configuration knows, tracebacks included."""
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        super().__init__(_FORMAT)
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line for *record*."""
+        return self._redact(super().format(record))
+
+
+def _hide_secrets(project: Project) -> None:
+    for handler in logging.getLogger().handlers:
+        # Only what `_set_up_logging` made: what goes into the logs of attempts is redacted there.
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+            handler.setFormatter(RedactingFormatter(project.loaded.secrets.redact))
 
 
 def _open(project: Project, supervised: bool, replaces: int | None) -> Application:
     from mainspring.app import bury_process, ensure_schema
     from mainspring.runtime.supervisor import die_with_parent
 
+    _hide_secrets(project)
     if supervised:
         die_with_parent()
     application = project.open()
@@ -192,9 +221,7 @@ def _set_up_logging(level: str) -> None:
         raise typer.BadParameter(
             f"{level!r} is not known; write debug, info, warning or error", param_hint="--log-level"
         )
-    logging.basicConfig(
-        level=chosen, format="%(asctime)s %(levelname)-7s %(name)s %(message)s", stream=sys.stderr, force=True
-    )
+    logging.basicConfig(level=chosen, format=_FORMAT, stream=sys.stderr, force=True)
     for handler in logging.getLogger().handlers:
         handler.setLevel(chosen)
     for noisy in ("alembic", "httpx2", "httpcore2", "asyncio"):

@@ -57,6 +57,8 @@ def _below(group: Any, path: str) -> Iterator[tuple[str, Any]]:
         if command.hidden:
             continue
         if hasattr(command, "commands"):
+            if command.invoke_without_command:
+                yield here, command
             yield from _below(command, here)
         else:
             yield here, command

@@ -15,7 +15,9 @@ from typer.core import TyperGroup
 
 from mainspring.edges.cli import (
     artifacts,
+    clock,
     db,
+    doctor,
     enqueue,
     init,
     packs,
@@ -185,4 +187,6 @@ queues.register(app)
 workers.register(app)
 artifacts.register(app)
 status.register(app)
+clock.register(app)
 db.register(app)
+doctor.register(app)

@@ -1,4 +1,4 @@
-"""List, show, preview, pause, resume and trigger schedules."""
+"""List, show, preview, pause, resume, trigger and rewind schedules."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mainspring.edges.cli import preview
+from mainspring.edges.cli.clock import rewind
 from mainspring.edges.cli.opening import open_existing
 from mainspring.edges.cli.options import AsJson, Reason, Timeout, Wait
 from mainspring.edges.cli.project import actor
@@ -39,7 +40,7 @@ _COLUMNS = (
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
-    group = typer.Typer(no_args_is_help=True, help="List, show, preview, pause, resume and trigger schedules.")
+    group = typer.Typer(no_args_is_help=True, help="List, show, preview, pause, resume, trigger and rewind schedules.")
     group.command("list")(list_)
     group.command("show")(show)
     group.command("preview")(preview.preview)
@@ -47,6 +48,7 @@ def register(app: typer.Typer) -> None:
     group.command("resume")(resume)
     group.command("trigger")(trigger)
     group.command("ledger")(ledger)
+    group.command("rewind")(rewind)
     app.add_typer(group, name="schedules")
 
 

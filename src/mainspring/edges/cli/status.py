@@ -36,6 +36,10 @@ class Standing:
     counts: Mapping[Any, int]
     queues: Sequence[QueueDepth]
     schedules: Sequence[StoredSchedule]
+    refusal: str | None = None
+    """Why the database takes no new work at present."""
+    clock: Sequence[str] = ()
+    """What is wrong with the clocks."""
 
     @property
     def workers(self) -> list[SessionView]:
@@ -65,6 +69,9 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 
 def problems_of(standing: Standing) -> Iterator[str]:
     """Yield what keeps work from being done, in sentences with the way out."""
+    if standing.refusal is not None:
+        yield standing.refusal
+    yield from standing.clock
     enabled = [schedule for schedule in standing.schedules if schedule.enabled]
     ready = sum(queue.ready for queue in standing.queues if queue.paused_at is None)
     if enabled and not standing.schedulers:
@@ -90,7 +97,8 @@ def _serves(session: SessionView, queue: str) -> bool:
 
 
 def _look(application: Application) -> Standing:
-    from mainspring.services import schema
+    from mainspring.services import adoption, schema
+    from mainspring.services.clock_state import clock_state
 
     return Standing(
         location=application.database.location,
@@ -100,6 +108,8 @@ def _look(application: Application) -> Standing:
         counts=application.reading.counts(),
         queues=application.reading.queues(),
         schedules=application.scheduling.all(),
+        refusal=adoption.refusal(application.database),
+        clock=tuple(clock_state(application.database, application.clock).problems()),
     )
 
 

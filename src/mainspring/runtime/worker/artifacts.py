@@ -32,7 +32,7 @@ class ArtifactStore:
         """
         if not 0 < len(name) <= _NAME_LIMIT or not name.isprintable():
             raise InvalidInput(f"artifact name {name!r} is not usable; write 1 to {_NAME_LIMIT} printable characters")
-        content = _content(name, data)
+        content = content_of(name, data)
         artifact_id = uuid7()
         # The file is named by us alone: a name from outside never becomes a path.
         path = self._folder / artifact_id[-4:-2] / artifact_id
@@ -54,7 +54,12 @@ class ArtifactStore:
         return artifact_id
 
 
-def _content(name: str, data: bytes | str | Path) -> bytes:
+def content_of(name: str, data: bytes | str | Path) -> bytes:
+    """Return the bytes of *data*.
+
+    Raises:
+        InvalidInput: it is of another type, or above 256 MiB.
+    """
     if isinstance(data, Path):
         if data.stat().st_size > LARGEST:
             raise InvalidInput(f"artifact {name!r} has {data.stat().st_size} bytes, more than {LARGEST}")

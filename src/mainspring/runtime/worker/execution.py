@@ -11,13 +11,18 @@ from typing import Any
 from mainspring.clock import Clock
 from mainspring.domain.runs import Outcome
 from mainspring.domain.tasks import Task
-from mainspring.errors import StoreUnavailable
+from mainspring.errors import NotFound, StoreUnavailable
+from mainspring.ids import RunId
 from mainspring.runtime.worker import outcomes
 from mainspring.runtime.worker.artifacts import ArtifactStore
 from mainspring.runtime.worker.attempt import Attempt, AttemptContext, StopCause
 from mainspring.runtime.worker.logs import current_log
 from mainspring.store import runs
 from mainspring.store.database import Database
+
+
+class ParametersUnread(StoreUnavailable):
+    """A run cannot begin: the database does not give its parameters. It goes back, and no try is charged."""
 
 
 class Surroundings:
@@ -36,12 +41,31 @@ class Surroundings:
         self.database, self.clock, self.artifacts, self.redact = database, clock, artifacts, redact
         self.enter, self.on_done = enter, on_done
 
+    def long_parameters(self, run_id: RunId) -> str:
+        """Return parameters that do not fit into the row of their run.
+
+        Raises:
+            ParametersUnread: the database did not answer; the run has not begun.
+        """
+        try:
+            text = self.database.read(lambda tx: runs.parameters_of(tx, run_id))
+        except StoreUnavailable as error:
+            raise ParametersUnread(f"its parameters could not be read: {error}") from error
+        if text is None:
+            raise NotFound("parameters of run", run_id)
+        return text
+
 
 class TaskExecution:
     """The call of a task's function for one attempt."""
 
     def __init__(self, attempt: Attempt, task: Task[..., Any], around: Surroundings) -> None:
         self._attempt, self._task, self._around = attempt, task, around
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt that the call is for."""
+        return self._attempt
 
     @property
     def is_async(self) -> bool:
@@ -87,10 +111,7 @@ class TaskExecution:
     def _arguments(self) -> dict[str, Any]:
         text = self._attempt.run.parameters
         if text is None:
-            run_id = self._attempt.run.id
-            text = self._around.database.read(lambda tx: runs.parameters_of(tx, run_id))
-            if text is None:
-                raise StoreUnavailable(f"the parameters of run {run_id} are missing")
+            text = self._around.long_parameters(self._attempt.run.id)
         arguments = self._task.bind(json.loads(text))
         context = AttemptContext(self._attempt, self._around.artifacts)
         if self._task.context_parameter is not None:
@@ -103,6 +124,9 @@ class TaskExecution:
         self._done(outcomes.succeeded(self._attempt, result, self._now(), self._around.redact))
 
     def _failed(self, error: BaseException) -> None:
+        if isinstance(error, ParametersUnread):
+            self._done(outcomes.given_back(self._attempt.run, self._now(), str(error)))
+            return
         try:
             outcome = outcomes.raised(self._attempt, error, self._now(), self._around.redact)
         except Exception as broken:  # an error whose own attributes raise must not leave the run without an end

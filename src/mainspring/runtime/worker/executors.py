@@ -52,7 +52,7 @@ class LoopExecutor:
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = _new_loop()
+            self._loop = new_loop()
             self._thread = threading.Thread(target=self._serve, args=(self._loop,), name="mainspring-loop", daemon=True)
             self._thread.start()
         return self._loop
@@ -90,7 +90,8 @@ def _cancel_from_any_thread(loop: asyncio.AbstractEventLoop, task: asyncio.Task[
     loop.call_soon_threadsafe(task.cancel)
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop, a fast one where uvloop is installed."""
     try:
         uvloop: Any = import_module("uvloop")
     except ImportError:

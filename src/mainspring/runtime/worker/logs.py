@@ -18,9 +18,10 @@ current_log: ContextVar[AttemptLog | None] = ContextVar("mainspring_attempt_log"
 
 
 class AttemptLog:
-    """The log of one attempt: its first megabyte and its last nine."""
+    """The log of one attempt: its first megabyte and its last nine, or a tenth and nine tenths of another limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = HEAD + TAIL) -> None:
+        self._head_limit, self._tail_limit = limit // 10, limit - limit // 10
         self._head: list[bytes] = []
         self._tail: deque[bytes] = deque()
         self._head_size = self._tail_size = self._dropped = 0
@@ -29,17 +30,21 @@ class AttemptLog:
 
     def write(self, text: str) -> None:
         """Add *text*."""
-        data = text.encode("utf-8", "backslashreplace").replace(b"\x00", b"\\x00")
+        self.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+    def write_bytes(self, data: bytes) -> None:
+        """Add output as it came from a process."""
+        data = data.replace(b"\x00", b"\\x00")
         with self._lock:
             self.changed = True
-            if not self._tail and self._head_size + len(data) <= HEAD:
+            if not self._tail and self._head_size + len(data) <= self._head_limit:
                 self._head.append(data)
                 self._head_size += len(data)
                 return
-            self._tail.append(data[-TAIL:])
+            self._tail.append(data[-self._tail_limit :])
             self._tail_size += len(self._tail[-1])
             self._dropped += len(data) - len(self._tail[-1])
-            while self._tail_size > TAIL:
+            while self._tail_size > self._tail_limit:
                 gone = len(self._tail.popleft())
                 self._tail_size -= gone
                 self._dropped += gone
@@ -69,8 +74,14 @@ class AttemptHandler(logging.Handler):
                 self.handleError(record)
 
 
-class _Utc(logging.Formatter):
+class AttemptFormatter(logging.Formatter):
+    """Formats a record as one begins in an attempt's log: its instant in UTC, its level, its logger."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Return the instant of *record*, in UTC to the millisecond."""
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -103,7 +114,7 @@ def capture_logs() -> None:
     with _installed:
         if _handler is None:
             _handler = AttemptHandler()
-            _handler.setFormatter(_Utc("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            _handler.setFormatter(AttemptFormatter())
             logging.getLogger().addHandler(_handler)
             # What a task logs through its context is for its log, however quiet the process is told to be.
             logging.getLogger("task").setLevel(logging.DEBUG)

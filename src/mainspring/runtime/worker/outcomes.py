@@ -4,20 +4,74 @@ from __future__ import annotations
 
 import traceback as tracebacks
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final
 
-from mainspring.domain.control import Fail, RetryLater, RunCancelled, Snooze
+from mainspring.domain.control import (
+    CpuLimitExceeded,
+    Fail,
+    LimitReached,
+    MemoryLimitExceeded,
+    ProcessLimitExceeded,
+    RetryLater,
+    RunCancelled,
+    Snooze,
+    SoftTimeLimit,
+    TimeLimitExceeded,
+)
 from mainspring.domain.retry import Backoff, GiveUp, after_failure
-from mainspring.domain.runs import ClaimedRun, Ended, Outcome
+from mainspring.domain.runs import POISON_AFTER, ClaimedRun, Ended, Outcome, poison_message
 from mainspring.domain.states import FailureKind
 from mainspring.encoding import encode, fingerprint
 from mainspring.errors import ParametersInvalid
-from mainspring.runtime.worker.attempt import Attempt, StopCause
+from mainspring.runtime.worker.attempt import Attempt, StopCause, stop_error
 
 _TRACEBACK_LIMIT: Final = 64_000
-_OWN_FRAMES: Final = ("/mainspring/runtime/worker/",)
+_OWN_FRAMES: Final = ("/mainspring/runtime/worker/", "/mainspring/runtime/isolation/")
 Redact = Callable[[str], str]
+
+
+class Why(StrEnum):
+    """What an error that a task raised means for its run."""
+
+    ERROR = "error"
+    FAIL = "fail"
+    SNOOZE = "snooze"
+    PARAMETERS = "parameters"
+    STOPPED = "stopped"
+    TIMED_OUT = "timed_out"
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An error as it is recorded; a child process sends it in this form."""
+
+    why: Why
+    error_type: str
+    error_message: str
+    traceback: str = ""
+    delay: timedelta | None = None
+    """The wait that the task asked for."""
+
+
+def describe(error: BaseException, task: str) -> Raised:
+    """Return what *error*, raised by the task of this name, means."""
+    why, delay = Why.ERROR, _asked_delay(error)
+    if isinstance(error, Snooze):
+        why, delay = Why.SNOOZE, error.delay
+    elif isinstance(error, RetryLater):
+        delay = error.delay
+    elif isinstance(error, RunCancelled):
+        why = Why.STOPPED
+    elif isinstance(error, SoftTimeLimit):
+        why = Why.TIMED_OUT
+    elif isinstance(error, Fail):
+        why = Why.FAIL
+    elif isinstance(error, ParametersInvalid) and error.task == task:
+        why = Why.PARAMETERS
+    return Raised(why, _type_name(error), _message(error), _traceback(error), delay)
 
 
 def succeeded(attempt: Attempt, result: Any, now: datetime, redact: Redact) -> Outcome:
@@ -25,42 +79,64 @@ def succeeded(attempt: Attempt, result: Any, now: datetime, redact: Redact) -> O
     try:
         text = encode(result)
     except Exception as error:  # whatever a value raises when it is read, it cannot be stored
-        # The effect has happened; trying again would repeat it.
-        kind, reason = FailureKind.NOT_SERIALISABLE, "the result cannot be stored as JSON"
-        detail = {"error_type": type(error).__name__, "error_message": _message(error)}
-        return _outcome(attempt, Ended.FAILED, now, redact, failure_kind=kind, reason=reason, **detail)
+        return not_serialisable(attempt, type(error).__name__, _message(error), now, redact)
+    return returned(attempt, text, now, redact)
+
+
+def returned(attempt: Attempt, text: str, now: datetime, redact: Redact) -> Outcome:
+    """Return the outcome of a function whose result is *text* in JSON."""
     return _outcome(attempt, Ended.SUCCEEDED, now, redact, result=text, result_hash=fingerprint(text))
+
+
+def not_serialisable(attempt: Attempt, error_type: str, error_message: str, now: datetime, redact: Redact) -> Outcome:
+    """Return the outcome of a function whose result cannot be stored."""
+    # The effect has happened; trying again would repeat it.
+    kind, reason = FailureKind.NOT_SERIALISABLE, "the result cannot be stored as JSON"
+    detail = {"error_type": error_type, "error_message": error_message}
+    return _outcome(attempt, Ended.FAILED, now, redact, failure_kind=kind, reason=reason, **detail)
 
 
 def raised(attempt: Attempt, error: BaseException, now: datetime, redact: Redact) -> Outcome:
     """Return the outcome of a function that raised *error*."""
-    run = attempt.run
-    if attempt.stop is StopCause.CANCELLED and isinstance(error, Snooze):
-        return stopped(attempt, now, redact)
-    if isinstance(error, Snooze):
-        return _outcome(attempt, Ended.SNOOZED, now, redact, due_at=_later(now, error.delay), reason=_message(error))
-    if isinstance(error, RunCancelled) and attempt.stop is not None:
+    return ended_by(attempt, describe(error, attempt.run.task), now, redact)
+
+
+def ended_by(attempt: Attempt, error: Raised, now: datetime, redact: Redact) -> Outcome:
+    """Return the outcome of a function that raised what *error* describes."""
+    if error.why is Why.SNOOZE:
+        if attempt.stop is StopCause.CANCELLED:
+            return stopped(attempt, now, redact)
+        due_at = _later(now, error.delay or timedelta(0))
+        return _outcome(attempt, Ended.SNOOZED, now, redact, due_at=due_at, reason=error.error_message)
+    if error.why is Why.STOPPED and attempt.stop in (StopCause.CANCELLED, StopCause.INTERRUPTED, StopCause.LOST):
         return stopped(attempt, now, redact)
     detail = {
-        "error_type": _type_name(error),
-        "error_message": _message(error),
-        "traceback": _traceback(error),
+        "error_type": error.error_type,
+        "error_message": error.error_message,
+        "traceback": error.traceback or None,
     }
-    if isinstance(error, ParametersInvalid) and attempt.task is not None and error.task == attempt.task.name:
+    if error.why is Why.PARAMETERS:
         kind = FailureKind.PARAMETERS
         return _outcome(
             attempt, Ended.FAILED, now, redact, failure_kind=kind, reason="its parameters do not fit", **detail
         )
-    if isinstance(error, Fail):
+    if error.why is Why.FAIL:
         kind = FailureKind.ERROR
         return _outcome(
             attempt, Ended.FAILED, now, redact, failure_kind=kind, reason="the task said not to try again", **detail
         )
+    kind = FailureKind.TIMED_OUT if error.why is Why.TIMED_OUT else FailureKind.ERROR
+    return _tried(attempt, kind, error.delay, now, redact, detail)
+
+
+def _tried(
+    attempt: Attempt, kind: FailureKind, asked: timedelta | None, now: datetime, redact: Redact, detail: dict[str, Any]
+) -> Outcome:
+    """Return the outcome of a try that failed: another one follows, or it was the last."""
+    run = attempt.run
     backoff = attempt.task.backoff if attempt.task is not None else Backoff()
-    asked = error.delay if isinstance(error, RetryLater) else _asked_delay(error)
     verdict = after_failure(backoff, tries=run.tries + 1, max_tries=run.max_tries, seed=run.id, asked=asked)
     if isinstance(verdict, GiveUp):
-        kind = FailureKind.ERROR
         return _outcome(attempt, Ended.FAILED, now, redact, failure_kind=kind, reason=verdict.reason, **detail)
     if attempt.stop is StopCause.CANCELLED:
         return _outcome(attempt, Ended.CANCELLED, now, redact, reason="cancelled while it ran", **detail)
@@ -68,22 +144,60 @@ def raised(attempt: Attempt, error: BaseException, now: datetime, redact: Redact
     return _outcome(attempt, Ended.RETRIED, now, redact, due_at=now + verdict.delay, reason=reason, **detail)
 
 
+def limit_exceeded(attempt: Attempt, limit: str, said: str, now: datetime, redact: Redact) -> Outcome:
+    """Return the outcome of an attempt that was killed at *limit*: time, memory, cpu or processes."""
+    error = {"time": TimeLimitExceeded, "memory": MemoryLimitExceeded, "cpu": CpuLimitExceeded}
+    kind = FailureKind.TIMED_OUT if limit == "time" else FailureKind.ERROR
+    detail = {"error_type": error.get(limit, ProcessLimitExceeded).__name__, "error_message": said}
+    return _tried(attempt, kind, None, now, redact, detail)
+
+
+def child_died(attempt: Attempt, how: str, now: datetime, redact: Redact, *, alone: bool = True) -> Outcome:
+    """Return the outcome of an attempt whose process died under it; *how* says it.
+
+    Unless it was *alone* in what died, it is not counted: another run may have been the cause.
+    """
+    run, message = attempt.run, f"its process died: {how}"
+    if attempt.stop is StopCause.INTERRUPTED:
+        return stopped(attempt, now, redact)
+    if attempt.stop is StopCause.CANCELLED:
+        return _outcome(attempt, Ended.CANCELLED, now, redact, reason="cancelled while it ran", error_message=message)
+    if run.at_most_once:
+        message += "; it may or may not have happened and is not repeated (at_most_once)"
+        return _lost(attempt, FailureKind.LOST, message, now, redact, alone)
+    losses = run.isolated_losses + 1
+    if alone and losses >= POISON_AFTER:
+        return _lost(attempt, FailureKind.POISON, poison_message(losses, run.losses + 1, how), now, redact, alone)
+    if alone:
+        return _lost(attempt, None, message, now, redact, alone)
+    return _outcome(attempt, Ended.INTERRUPTED, now, redact, reason=f"interrupted: {message}", error_message=message)
+
+
+def _lost(
+    attempt: Attempt, kind: FailureKind | None, message: str, now: datetime, redact: Redact, alone: bool
+) -> Outcome:
+    detail = {"error_type": "ProcessDied", "error_message": message, "reason": message}
+    return _outcome(attempt, Ended.LOST, now, redact, failure_kind=kind, lost_in_isolation=alone, **detail)
+
+
 def stopped(attempt: Attempt, now: datetime, redact: Redact) -> Outcome:
     """Return the outcome of an attempt that was told to stop and did."""
+    if attempt.stop is StopCause.SOFT_LIMIT:
+        return raised(attempt, stop_error(attempt), now, redact)
     if attempt.stop is StopCause.CANCELLED:
         return _outcome(attempt, Ended.CANCELLED, now, redact, reason="cancelled while it ran")
     return interrupted(attempt, now, redact)
 
 
-def interrupted(attempt: Attempt, now: datetime, redact: Redact) -> Outcome:
+def interrupted(attempt: Attempt, now: datetime, redact: Redact, why: str = "the worker stopped") -> Outcome:
     """Return the outcome of an attempt that its worker gave up in order to stop; no try is charged.
 
     A run that must not be repeated may have happened in part: it ends as failed (lost).
     """
     if attempt.run.at_most_once:
-        message = "interrupted: the worker stopped; it may or may not have happened and is not repeated (at_most_once)"
+        message = f"interrupted: {why}; it may or may not have happened and is not repeated (at_most_once)"
         return _outcome(attempt, Ended.FAILED, now, redact, failure_kind=FailureKind.LOST, error_message=message)
-    return _outcome(attempt, Ended.INTERRUPTED, now, redact, reason="interrupted: the worker stopped")
+    return _outcome(attempt, Ended.INTERRUPTED, now, redact, reason=f"interrupted: {why}")
 
 
 def given_back(run: ClaimedRun, now: datetime, reason: str) -> Outcome:
@@ -135,6 +249,8 @@ def _message(error: BaseException) -> str:
 
 def _type_name(error: BaseException) -> str:
     kind = type(error)
+    if isinstance(error, LimitReached):
+        return kind.__name__
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,8 +17,12 @@ from mainspring.clock import Clock
 from mainspring.domain.queue_order import QueueOrder
 from mainspring.domain.runs import ClaimedRun, Ended, Outcome
 from mainspring.domain.tasks import Task
-from mainspring.errors import StoreUnavailable
-from mainspring.ids import ClaimId, RunId, uuid7
+from mainspring.errors import StoreFull, StoreUnavailable
+from mainspring.ids import ClaimId, RunId, SessionId, uuid7
+from mainspring.runtime.isolation import system
+from mainspring.runtime.isolation.code import IsolatedCode
+from mainspring.runtime.isolation.execution import IsolatedExecution
+from mainspring.runtime.isolation.executor import CANCEL_GRACE, INTERRUPT_GRACE, IsolatedExecutor
 from mainspring.runtime.loops import Loop, backoff
 from mainspring.runtime.session import Session
 from mainspring.runtime.worker import outcomes
@@ -25,7 +30,9 @@ from mainspring.runtime.worker.artifacts import ArtifactStore
 from mainspring.runtime.worker.attempt import Attempt, AttemptContext, StopCause
 from mainspring.runtime.worker.execution import Surroundings, TaskExecution
 from mainspring.runtime.worker.executors import LoopExecutor, ThreadExecutor
+from mainspring.runtime.worker.logs import AttemptLog
 from mainspring.runtime.worker.reports import Reporter
+from mainspring.runtime.worker.soft_limits import SoftLimits
 from mainspring.services.catalog import Catalog
 from mainspring.store import claiming
 from mainspring.store.database import Database
@@ -34,7 +41,8 @@ from mainspring.store.sessions import Held
 
 _log = logging.getLogger("mainspring.worker")
 POLL: Final = 1.0
-_INTERRUPT_GRACE: Final = 2.0
+_INTERRUPT_GRACE: Final = INTERRUPT_GRACE
+_KILL_SECONDS: Final = 3.0
 _LONGEST_BACKOFF: Final = 5.0
 
 
@@ -49,6 +57,8 @@ class WorkerOptions:
     drain: timedelta | None = timedelta(seconds=25)
     """How long to let running attempts finish on a stop; None waits for ever."""
     artifacts: Path = Path(".mainspring/artifacts")
+    code: IsolatedCode | None = None
+    """Where child processes find the tasks; None means that this worker cannot isolate."""
 
 
 class Worker:
@@ -75,6 +85,12 @@ class Worker:
             slots=options.slots, on_hint=self._on_hint, on_held=self._on_held, on_lost=self._on_lost,
         )  # fmt: skip
         self._coroutines, self._threads = LoopExecutor(), ThreadExecutor()
+        self._children: IsolatedExecutor | None = None
+        if options.code is not None and system.SUPPORTED:
+            self._children = IsolatedExecutor(options.code, options.artifacts, self._trusted_for)
+        self._soft_limits = SoftLimits(clock)
+        self._full = False
+        """The database's disk has no room: nothing is claimed until a write has succeeded."""
         self._running: dict[tuple[str, int], Attempt] = {}
         self._running_lock = threading.Lock()
         self._done: deque[Outcome] = deque()
@@ -110,8 +126,11 @@ class Worker:
         self._pump.join()
         self._reports.stop()
         self._report_the_last()
+        self._soft_limits.stop()
         self._coroutines.stop()
         self._threads.stop()
+        if self._children is not None:
+            self._children.stop()
         self._session.close()
 
     def interrupt(self) -> None:
@@ -123,6 +142,14 @@ class Worker:
     def busy(self) -> int:
         """Return how many attempts are running."""
         return len(self._running)
+
+    @property
+    def children(self) -> IsolatedExecutor | None:
+        """The child processes of this worker, if it can isolate."""
+        return self._children
+
+    def _trusted_for(self) -> float:
+        return self._session.trusted_until - self._clock.monotonic()
 
     def _report_the_last(self) -> None:
         try:
@@ -150,6 +177,9 @@ class Worker:
 
     def _wait_for_interrupted(self, until: float) -> None:
         self._wait_while_running(lambda: until)
+        if self._children is not None:
+            # Its keeper kills what has not ended; a run that goes back must not go on.
+            self._children.wait_until_idle(INTERRUPT_GRACE + _KILL_SECONDS)
         for attempt in self._attempts():
             # A thread cannot be stopped: its run goes back, and what it still returns is dropped.
             if attempt.settle():
@@ -161,6 +191,15 @@ class Worker:
             self._signal.clear()
             try:
                 worked = self._cycle()
+            except StoreFull as error:
+                failures += 1
+                if not self._full:
+                    _log.error(
+                        "database_full error=%s; nothing is claimed, ends are recorded when there is room", error
+                    )
+                self._full = True
+                self._clock.wait(self._signal, backoff(failures, 0.1, _LONGEST_BACKOFF))
+                continue
             except StoreUnavailable as error:
                 failures += 1
                 _log.warning("database_unavailable times=%d error=%s", failures, error)
@@ -172,8 +211,15 @@ class Worker:
                 self._clock.wait(self._signal, backoff(failures, 0.1, _LONGEST_BACKOFF))
                 continue
             failures = 0
+            if worked:
+                self._resume()
             if not worked and not self._done:
                 self._clock.wait(self._signal, self._idle_seconds())
+
+    def _resume(self) -> None:
+        if self._full:
+            self._full = False
+            _log.warning("database_has_room; runs are claimed again")
 
     def _idle_seconds(self) -> float:
         """Return how long there is nothing to do unless somebody signals."""
@@ -188,6 +234,9 @@ class Worker:
         free = self._free(sum((o.run.id, o.run.attempt) in self._running for o in batch))
         if not batch and not free:
             return False
+        if self._full and batch:
+            # What has ended goes first; it takes less room than what begins.
+            free = 0
         began, session = self._clock.monotonic(), self._session.id
         claim_id = self._claiming = ClaimId(uuid7())
         was_hungry = self._hungry
@@ -212,7 +261,7 @@ class Worker:
             self._look_at = began + POLL
         if claimed and session == self._session.id and self._session.trusted:
             # Otherwise the session was lost meanwhile, and whoever rescues these runs may start them.
-            self._start_all(claimed)
+            self._start_all(claimed, session)
         self._claiming = None
         self._announce(batch, result.earliest_due_at is not None)
         return bool(claimed or batch)
@@ -241,16 +290,18 @@ class Worker:
         return [*queues[first:], *queues[:first]]
 
     def _announce(self, batch: Sequence[Outcome], due_later: bool) -> None:
-        if any(o.ended is Ended.INTERRUPTED for o in batch):
+        if any(o.ended in (Ended.INTERRUPTED, Ended.LOST) for o in batch):
             self._database.sender.send(READY)
         if due_later:
             # Those who stage runs may be asleep until something that was due before this.
             self._database.sender.send(SCHEDULES)
 
-    def _start_all(self, claimed: Sequence[ClaimedRun]) -> None:
+    def _start_all(self, claimed: Sequence[ClaimedRun], session: SessionId) -> None:
+        """Start what *session* claimed; what it lost meanwhile belongs to whoever rescues it."""
         now = self._clock.now()
         coroutines: list[TaskExecution] = []
         calls: list[TaskExecution] = []
+        isolated: list[IsolatedExecution] = []
         for run in claimed:
             task = self._catalog.find(run.task)
             if task is None:
@@ -259,21 +310,44 @@ class Worker:
             if run.attempt == 1 and run.expires_at is not None and run.expires_at <= now:
                 self._hand_in(outcomes.expired(run, now))
                 continue
-            attempt = Attempt(run, now, task)
+            refused = self._cannot_isolate(task)
+            if refused is not None:
+                self._hand_in(outcomes.given_back(run, now, refused))
+                continue
+            attempt = Attempt(run, now, task, AttemptLog(task.limits.output_limit))
             with self._running_lock:
-                if attempt.key in self._running:
+                # Judged here: a session that is lost from now on finds the attempt among those it drops.
+                if attempt.key in self._running or session != self._session.id or not self._session.trusted:
                     continue
                 if self._accepting:
                     self._running[attempt.key] = attempt
             if not self._accepting and attempt.key not in self._running:
                 self._hand_in(outcomes.not_begun(run, now))
                 continue
+            if self._children is not None and (task.limits.isolated or run.suspect):
+                attempt.isolated = True
+                isolated.append(IsolatedExecution(attempt, task, self._around))
+                continue
+            self._warn_of_what_cannot_hold(attempt, task)
             execution = TaskExecution(attempt, task, self._around)
             (coroutines if task.is_async else calls).append(execution)
+        if isolated and self._children is not None:
+            self._children.submit(isolated)
+        self._soft_limits.watch([execution.attempt for execution in (*coroutines, *calls)])
         if coroutines:
             self._coroutines.submit(coroutines)
         if calls:
             self._threads.submit(calls)
+
+    def _cannot_isolate(self, task: Task[..., Any]) -> str | None:
+        """Return why a run of *task* cannot begin here; a suspect runs beside the others where nothing better is."""
+        if not task.limits.isolated or self._children is not None or not system.SUPPORTED:
+            return None
+        return f"task {task.name!r} runs isolated, and worker {self._options.name} has no code for child processes"
+
+    def _warn_of_what_cannot_hold(self, attempt: Attempt, task: Task[..., Any]) -> None:
+        if task.limits.isolated:
+            attempt.note(self._clock.now(), f"this system ({sys.platform}) has no isolation: no hard limit holds")
 
     def _attempts(self) -> list[Attempt]:
         with self._running_lock:
@@ -304,6 +378,8 @@ class Worker:
 
     def _on_held(self, held: list[Held]) -> None:
         """Obey cancels, and give back what the database says we hold and we know nothing of, seen twice in a row."""
+        if self._children is not None:
+            self._children.trust()
         known = {attempt.key: attempt for attempt in self._attempts()}
         ending = {(str(o.run.id), o.run.attempt) for o in tuple(self._done)}
         unknown: set[tuple[str, int]] = set()
@@ -313,16 +389,27 @@ class Worker:
             if attempt is None and key not in ending and item.claim_id != self._claiming:
                 unknown.add(key)
             elif attempt is not None and item.cancel_asked:
-                attempt.ask_to_stop(StopCause.CANCELLED)
+                self._cancel(attempt)
         for run_id, number in unknown & self._unknown_before:
             self._adopt_lost_claim(run_id, number)
         self._unknown_before = unknown
 
+    def _cancel(self, attempt: Attempt) -> None:
+        """Ask an attempt to stop; one that goes on for a while says in its log what can be done and what cannot."""
+        now = self._clock.monotonic()
+        attempt.ask_to_stop(StopCause.CANCELLED)
+        if attempt.asked_at is None:
+            attempt.asked_at = now
+        elif now - attempt.asked_at >= CANCEL_GRACE and not (attempt.said_so or attempt.isolated):
+            attempt.said_so = True
+            attempt.note(self._clock.now(), _goes_on(attempt, now - attempt.asked_at))
+
     def _adopt_lost_claim(self, run_id: str, number: int) -> None:
-        found = self._database.read(lambda tx: claiming.held_run(tx, self._session.id, RunId(run_id)))
+        session = self._session.id
+        found = self._database.read(lambda tx: claiming.held_run(tx, session, RunId(run_id)))
         if found is not None and found.attempt == number and (run_id, number) not in self._running:
             _log.warning("claim_adopted run_id=%s attempt=%d; its reply was lost", run_id, number)
-            self._start_all([found])
+            self._start_all([found], session)
 
     def _on_lost(self) -> None:
         """Drop everything: these attempts belong to whoever rescues them."""
@@ -335,6 +422,16 @@ class Worker:
         self._hungry = True
         self._ended.set()
         self._signal.set()
+
+
+def _goes_on(attempt: Attempt, seconds: float) -> str:
+    begin = f"cancel was asked {seconds:.0f} s ago and the task goes on"
+    if attempt.task is not None and attempt.task.is_async:
+        return f"{begin}: it was cancelled and caught that; only @task(isolated=True) makes it possible to kill it"
+    return (
+        f"{begin}: a thread can only be asked, by ctx.cancelled and ctx.progress(); "
+        "only @task(isolated=True) makes it possible to kill it"
+    )
 
 
 def _seconds(span: timedelta | None) -> float:
