@@ -70,6 +70,10 @@ class Position:
         """Return the instant up to which all is decided."""
         return self.effective_at if self.last_at is None else max(self.last_at, self.effective_at)
 
+    def begins_anew(self, now: datetime) -> datetime:
+        """Return from when on an edit at *now* holds: the mark never goes back, wherever a clock was set."""
+        return max(now, self.mark)
+
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:

@@ -155,7 +155,10 @@ class Scheduling:
         if (pause := self.require(name).paused_now(now)) is not None:
             raise Conflict(f"schedule {name!r} is {pause.in_words()} already; resume it first to change that")
         return self._change(
-            name, lambda tx, old, now: stored.pause_schedule(tx, old, Pause(now, until, actor, reason), actor)
+            name,
+            lambda tx, old, now: stored.pause_schedule(
+                tx, old, Pause(old.position.begins_anew(now), until, actor, reason), actor
+            ),
         )
 
     def resume(self, name: str, actor: str) -> StoredSchedule:

@@ -109,18 +109,18 @@ def edit_schedule(
 ) -> bool:
     """Replace the spec of *old*, whose rule is settled up to *now*; False when it has moved on meanwhile."""
     admit(tx)
-    version = old.version + 1
+    version, begins = old.version + 1, old.position.begins_anew(now)
     values = {
         "version": version,
         "source": source,
-        "effective_at": now,
+        "effective_at": begins,
         "catch_up_until": None,
         "updated_at": now,
-        **_columns(spec, now, computed_with),
+        **_columns(spec, begins, computed_with),
     }
     if not _compare_and_set(tx, old, values):
         return _landed(tx, now, actor, "schedule.edit", spec.name)
-    _keep_version(tx, old.id, version, spec, now, actor)
+    _keep_version(tx, old.id, version, spec, begins, actor)
     write_audit(tx, now, actor, "schedule.edit", spec.name, {"version": version, "source": source})
     return True
 
@@ -145,14 +145,15 @@ def pause_schedule(tx: Tx, old: StoredSchedule, pause: Pause, actor: str) -> boo
 
 def resume_schedule(tx: Tx, old: StoredSchedule, now: datetime, actor: str) -> bool:
     """End the pause of *old*, which is settled up to *now*; False when it has moved on meanwhile."""
+    begins = old.position.begins_anew(now)
     values = {
         "paused_at": None,
         "paused_until": None,
         "paused_by": None,
         "pause_reason": None,
-        "effective_at": now,
+        "effective_at": begins,
         "catch_up_until": None,
-        "next_at": old.spec.next_after(now) if old.spec.enabled else None,
+        "next_at": old.spec.next_after(begins) if old.spec.enabled else None,
         "updated_at": now,
     }
     done = _compare_and_set(tx, old, values)
@@ -163,7 +164,7 @@ def resume_schedule(tx: Tx, old: StoredSchedule, now: datetime, actor: str) -> b
 
 def delete_schedule(tx: Tx, old: StoredSchedule, now: datetime, actor: str) -> bool:
     """Delete *old*, which is settled up to *now*; its ledger stays. False when it has moved on meanwhile."""
-    done = _compare_and_set(tx, old, {"deleted_at": now, "next_at": None, "updated_at": now})
+    done = _compare_and_set(tx, old, {"deleted_at": old.position.begins_anew(now), "next_at": None, "updated_at": now})
     if done:
         write_audit(tx, now, actor, "schedule.delete", old.name, {})
     return done or _landed(tx, now, actor, "schedule.delete", old.name)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mainspring.runtime.loops import Loop
 
 _log = logging.getLogger("mainspring.cli")
+_PROCESS_LOG = "mainspring-process"
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
@@ -196,8 +197,8 @@ class RedactingFormatter(logging.Formatter):
 
 def _hide_secrets(project: Project) -> None:
     for handler in logging.getLogger().handlers:
-        # Only what `_set_up_logging` made: what goes into the logs of attempts is redacted there.
-        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+        # The process's own alone: what goes into the logs of attempts is redacted there.
+        if handler.get_name() == _PROCESS_LOG:
             handler.setFormatter(RedactingFormatter(project.loaded.secrets.redact))
 
 
@@ -224,6 +225,7 @@ def _set_up_logging(level: str) -> None:
     logging.basicConfig(level=chosen, format=_FORMAT, stream=sys.stderr, force=True)
     for handler in logging.getLogger().handlers:
         handler.setLevel(chosen)
+        handler.set_name(_PROCESS_LOG)
     for noisy in ("alembic", "httpx2", "httpcore2", "asyncio"):
         logging.getLogger(noisy).setLevel(max(chosen, logging.WARNING))
     os.environ.setdefault("PYTHONUNBUFFERED", "1")

@@ -196,7 +196,7 @@ def interrupted(attempt: Attempt, now: datetime, redact: Redact, why: str = "the
     """
     if attempt.run.at_most_once:
         message = f"interrupted: {why}; it may or may not have happened and is not repeated (at_most_once)"
-        return _outcome(attempt, Ended.FAILED, now, redact, failure_kind=FailureKind.LOST, error_message=message)
+        return _outcome(attempt, Ended.LOST, now, redact, failure_kind=FailureKind.LOST, error_message=message)
     return _outcome(attempt, Ended.INTERRUPTED, now, redact, reason=f"interrupted: {why}")
 
 
