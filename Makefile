@@ -3,14 +3,16 @@
 PY := .venv/bin/python
 # Two processes suit two cores. Idle ones take tests over (worksteal), because one long file must not decide the end.
 WORKERS ?= 2
-# For a part of the tests: make test ARGS="tests/domain -k cron"
+# For a part of the tests: make test ARGS="tests/domain -k cron". The proofs below take arguments in the same way.
 ARGS ?=
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test check lint format oracle shows coverage constraints clean
+.PHONY: chaos crashpoints model simulation guards hostile power-loss disk-full deadlocks
 
 help: ## List these targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed ## Make .venv and install Mainspring with its extras into it; does nothing when nothing changed.
 
@@ -46,6 +48,42 @@ shows: setup ## Fire 12,000 times while processes are killed with -9, and kill w
 	@scripts/install-servers.sh
 	@$(PY) -m tests.shows.firing
 	@$(PY) -m tests.shows.kills
+
+chaos: setup ## Kill, freeze and starve real processes and servers for MINUTES on each database; then judge what is left.
+	@scripts/install-servers.sh
+	@$(PY) -m tests.chaos --minutes $(MINUTES) $(ARGS)
+
+crashpoints: setup ## Put four kinds of faults at every statement and commit of the hot paths, on both databases.
+	@scripts/install-servers.sh
+	@$(PY) -m tests.crashpoints $(ARGS)
+
+model: setup ## Compare both databases with a model after every one of thousands of random steps.
+	@scripts/install-servers.sh
+	@$(PY) -m tests.model --database sqlite $(ARGS)
+	@$(PY) -m tests.model --database postgres $(ARGS)
+
+simulation: setup ## Step the whole service on a virtual clock with faults, 500 seeds; then ten virtual years of 200 schedules.
+	@$(PY) -m tests.simulation --seeds 500 $(ARGS)
+	@$(PY) -m tests.simulation.years
+
+guards: setup ## Take away each guard of the code in turn; the test named for it must fail.
+	@scripts/install-servers.sh
+	@$(PY) -m tests.guards $(ARGS)
+
+hostile: setup ## Run tasks that resist being stopped, and tasks that eat memory; nothing of them may be left.
+	@$(PY) -m tests.isolation $(ARGS)
+	@$(PY) -m tests.isolation --memory
+
+power-loss: setup ## Cut the power of a recorded SQLite database at every flush, and look what comes back.
+	@scripts/install-servers.sh
+	@$(PY) -m tests.power_loss $(ARGS)
+
+disk-full: setup ## Fill the disk under a SQLite database at every page of its growth.
+	@$(PY) -m tests.store.disk_full $(ARGS)
+
+deadlocks: setup ## Let claims, ends, cancels, edits and rescues meet on PostgreSQL; it must not find a deadlock.
+	@scripts/install-servers.sh
+	@$(PY) -m tests.store.test_deadlocks $(ARGS)
 
 coverage: setup ## Run the tests and show which lines and branches they leave out.
 	@scripts/install-servers.sh
