@@ -84,6 +84,8 @@ def nothing_is_left_running() -> Iterator[None]:
         left += [_named(process) for process in alive]
         for process in alive:
             process.kill()
+        # Buried as well: another test may count the dead.
+        psutil.wait_procs(alive, timeout=2)
     if left:
         pytest.fail(f"left running: {', '.join(left)}")
 

@@ -42,7 +42,7 @@ def test_every_make_command_of_the_documents_exists() -> None:
         (command, document.name)
         for document in documents
         for command in re.findall(
-            r"(?:^|`)\s*(?:\$ )?make ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE
+            r"(?:^|`)\s*(?:\$ )?make ([a-z-]+)", document.read_text(encoding="utf-8"), re.MULTILINE
         )
     }
     assert {command for command, _ in named} >= {"demo", "up", "test", "check"}

@@ -87,7 +87,7 @@ class PatientClock(ManualClock):
             with self._moved:
                 before = len(self._waiting)
                 super().advance(step)
-                self._moved.wait_for(lambda: self._settled(before), 0.5)  # noqa: B023
+                self._moved.wait_for(lambda: self._settled(before), 3.0)  # noqa: B023
             by -= step
 
     def _settled(self, before: int) -> bool:

@@ -37,11 +37,13 @@ def _many(seeds: range, jobs: int) -> int:
     clock = SystemClock()
     began, failed, runs, faults = clock.monotonic(), 0, 0, 0
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for result in pool.map(simulate, seeds, chunksize=1):
+        for done, result in enumerate(pool.map(simulate, seeds, chunksize=1), 1):
             runs, faults = runs + result.runs, faults + sum(result.counts.values())
             if result.problems:
                 failed += 1
                 _tell(result)
+            if done % 100 == 0:
+                print(f"{done} seeds, {failed} failed, {clock.monotonic() - began:.0f} s", flush=True)
     seconds = clock.monotonic() - began
     print(
         f"{len(seeds)} seeds from {seeds.start}: {runs} runs, {faults} faults, {failed} seeds failed, {seconds:.0f} s"

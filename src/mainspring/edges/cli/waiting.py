@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,19 +59,35 @@ def wait_for(application: Application, ids: Sequence[str], timeout: timedelta | 
 def _wait(application: Application, ids: Sequence[str], timeout: timedelta | None, show: bool) -> list[RunView]:
     from mainspring.domain.states import FINAL
 
-    clock, never, pause = application.clock, threading.Event(), _FIRST_LOOK
+    clock, pause = application.clock, _FIRST_LOOK
     until = None if timeout is None else clock.monotonic() + timeout.total_seconds()
     status: Any = _status() if show else nullcontext()
-    with status:
+    with status, _interruptible() as stop:
         while True:
+            if stop.is_set():
+                raise KeyboardInterrupt
             views = [application.reading.run(application.steering.require(run_id).id) for run_id in ids]
             open_ = [view for view in views if view.run.state not in FINAL]
             if not open_ or (until is not None and clock.monotonic() >= until):
                 return views
             if show:
                 status.update(_under_way(views, open_))
-            clock.wait(never, pause)
+            clock.wait(stop, pause)
             pause = min(pause * 1.5, _SLOWEST_LOOK)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C sets: raised just anywhere, it can be lost in a place where Python ignores errors."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _status() -> AbstractContextManager[Any]:

@@ -390,7 +390,7 @@ class Worker:
                 unknown.add(key)
             elif attempt is not None and item.cancel_asked:
                 self._cancel(attempt)
-        for run_id, number in unknown & self._unknown_before:
+        for run_id, number in sorted(unknown & self._unknown_before):
             self._adopt_lost_claim(run_id, number)
         self._unknown_before = unknown
 
