@@ -286,7 +286,8 @@ def _insert_old_runs(database: Database, ids: list[str]) -> None:
 def _old_contents(database: Database) -> dict[str, list[Any]]:
     found = {}
     prefix = "" if database.dialect == "sqlite" else "mainspring."
-    for table in runs.metadata.sorted_tables:
+    existing = database.table_names()
+    for table in (table for table in runs.metadata.sorted_tables if table.name in existing):
         query = sqlalchemy.text(f"SELECT * FROM {prefix}{table.name}")
         rows = database.read(lambda tx, query=query: tx.connection.execute(query).all())  # type: ignore[misc]
         if rows:

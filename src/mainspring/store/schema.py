@@ -30,7 +30,7 @@ from mainspring.domain.runs import RunKind
 from mainspring.domain.states import FINAL, FailureKind, RunState
 from mainspring.store.types import Blob, Instant, Json, Key
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 MIN_APP_VERSION = "0.1.0"
 """The oldest release whose processes work on this schema: a migration that takes something away raises it."""
 
@@ -219,6 +219,11 @@ runs = Table(
     Column("fire_at", Instant),
     Column("member", String(400), nullable=False, server_default=text("''")),
     Column("concurrency_key", String(400)),
+    Column("uses", Json),
+    Column("needs_left", Integer, nullable=False, server_default=text("0")),
+    Column("awaited", Boolean, nullable=False, server_default=text("false")),
+    Column("failure_signature", String(16)),
+    Column("replay_of", Key),
     Column("turn", BigInteger, nullable=False, server_default=text("0")),
     Column("seq", BigInteger),
     Column("due_at", Instant, nullable=False),
@@ -330,6 +335,7 @@ ready = Table(
     Column("turn", BigInteger, primary_key=True),
     Column("seq", BigInteger, primary_key=True),
     Column("run_id", Key, nullable=False),
+    Column("limited", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("run_id"),
     sqlite_with_rowid=False,
     postgresql_with={
@@ -344,8 +350,29 @@ run_keys = Table(
     metadata,
     Column("scope", String(200), primary_key=True),
     Column("key", String(400), primary_key=True),
-    Column("run_id", Key, nullable=False),
+    Column("run_id", Key, nullable=False, index=True),
+    Column("until_end", Boolean, nullable=False, server_default=text("false")),
     Column("expires_at", Instant),
+)
+
+result_cache = Table(
+    "result_cache",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("task", String(200), nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False, index=True),
+)
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("name", String(400), primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+    Column("holder", String(400)),
+    Column("acquired_at", Instant),
+    Column("lease_until", Instant),
 )
 
 worker_sessions = Table(
@@ -393,6 +420,7 @@ resources = Table(
     "resources",
     metadata,
     Column("name", String(200), primary_key=True),
+    Column("source", String(400), nullable=False, server_default=text("''")),
     Column("limits", Json, nullable=False),
     Column("state", Json, nullable=False),
     Column("version", Integer, nullable=False),
@@ -403,11 +431,25 @@ holds = Table(
     "holds",
     metadata,
     Column("run_id", Key, primary_key=True),
-    Column("resource", String(200), primary_key=True),
-    Column("position", BigInteger, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("queue", String(200), nullable=False),
+    Column("rank", SmallInteger, nullable=False),
+    Column("turn", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
     Column("until_at", Instant),
-    Index("ix_holds_resource", "resource", "position"),
+    Column("held_at", Instant, nullable=False),
+    Index("ix_holds_order", "resource", "rank", "turn", "seq"),
 )
+"""Runs that one limit holds back, each with the place at which it goes on waiting."""
+
+holdings = Table(
+    "holdings",
+    metadata,
+    Column("resource", Text, primary_key=True),
+    Column("run_id", Key, primary_key=True, index=True),
+    Column("attempt", Integer, nullable=False),
+)
+"""What running attempts have taken of limits; one whose attempt no longer runs counts for nothing."""
 
 dependencies = Table(
     "dependencies",
@@ -415,6 +457,7 @@ dependencies = Table(
     Column("run_id", Key, primary_key=True),
     Column("needs_run_id", Key, primary_key=True, index=True),
     Column("policy", String(16), nullable=False, server_default=text("'stop'")),
+    Column("parameter", String(200)),
     _one_of("policy", ("stop", "go_on", "compensate"), "policy"),
 )
 

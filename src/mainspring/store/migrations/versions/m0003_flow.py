@@ -1,0 +1,80 @@
+"""Make room for limits, holds, graphs of runs, keys, caches, locks and grouped failures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+from mainspring.store.types import Instant, Key
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Add columns with defaults (processes of the release before go on writing without them) and new tables."""
+    schema = op.get_context().opts["version_table_schema"]
+
+    def add(table: str, name: str, kind: Any, default: str | None = None) -> None:
+        value = None if default is None else sa.text(default)
+        column: sa.Column[Any] = sa.Column(name, kind, server_default=value, nullable=default is None)
+        op.add_column(table, column, schema=schema)
+
+    add("runs", "uses", sa.Text())
+    add("runs", "needs_left", sa.Integer(), "0")
+    add("runs", "awaited", sa.Boolean(), "false")
+    add("runs", "failure_signature", sa.String(length=16))
+    add("runs", "replay_of", Key())
+    add("ready", "limited", sa.Boolean(), "false")
+    add("resources", "source", sa.String(length=400), "''")
+    add("dependencies", "parameter", sa.String(length=200))
+    add("run_keys", "until_end", sa.Boolean(), "false")
+    op.create_index("ix_run_keys_run_id", "run_keys", ["run_id"], schema=schema)
+    # Nothing has ever been held: the table was made for a form that was not built.
+    op.drop_table("holds", schema=schema)
+    op.create_table(
+        "holds",
+        sa.Column("run_id", Key(), nullable=False),
+        sa.Column("resource", sa.Text(), nullable=False),
+        sa.Column("queue", sa.String(length=200), nullable=False),
+        sa.Column("rank", sa.SmallInteger(), nullable=False),
+        sa.Column("turn", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("until_at", Instant(), nullable=True),
+        sa.Column("held_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("run_id", name="pk_holds"),
+        schema=schema,
+    )
+    op.create_index("ix_holds_order", "holds", ["resource", "rank", "turn", "seq"], schema=schema)
+    op.create_table(
+        "holdings",
+        sa.Column("resource", sa.Text(), nullable=False),
+        sa.Column("run_id", Key(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("resource", "run_id", name="pk_holdings"),
+        schema=schema,
+    )
+    op.create_index("ix_holdings_run_id", "holdings", ["run_id"], schema=schema)
+    op.create_table(
+        "result_cache",
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("task", sa.String(length=200), nullable=False),
+        sa.Column("run_id", Key(), nullable=False),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("expires_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name="pk_result_cache"),
+        schema=schema,
+    )
+    op.create_index("ix_result_cache_expires_at", "result_cache", ["expires_at"], schema=schema)
+    op.create_table(
+        "locks",
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("holder", sa.String(length=400), nullable=True),
+        sa.Column("acquired_at", Instant(), nullable=True),
+        sa.Column("lease_until", Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name="pk_locks"),
+        schema=schema,
+    )
