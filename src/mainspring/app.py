@@ -394,7 +394,7 @@ class WorkerProcess:
     def __init__(self, application: Application, project: Project, name: str | None = None) -> None:
         self._project, self._application = project, application
         database, clock = application.database, application.clock
-        self._maintenance = Maintenance(database, clock)
+        self._maintenance = Maintenance(database, clock, on_overdue=lambda: self.worker.warm())
         events = PackEvents(database, {name: entry.pack for name, entry in project.packs.items()})
         self._events = Loop("pack-events", lambda: 0.0 if events.run_once() else PACK_EVENTS_EVERY, clock)
         self.worker = Worker(

@@ -131,3 +131,13 @@ def test_runs_end_even_if_the_child_dies_again_and_again_and_then_they_are_poiso
         "killed by signal 9 (SIGKILL); it is not started again by itself"
     )
     assert [a.charged for a in view.attempts] == [False] * 3
+
+
+def test_a_child_that_was_made_ready_takes_the_next_run(house: House) -> None:
+    house.worker.warm()
+    house.worker.warm()
+    assert house.worker.children is not None
+    until(lambda: len(house.worker.children.pids) > 1, "a child is ready")  # type: ignore[union-attr]
+    before = house.worker.children.pids
+    house.does(tasks.double, x=1)
+    assert house.worker.children.pids == before

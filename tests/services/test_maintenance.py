@@ -116,3 +116,13 @@ def test_sessions_that_ended_long_ago_are_forgotten(installation: Installation) 
     installation.clock.advance(timedelta(days=2))
     assert tidier.run_once() == 1
     assert count(installation.database, "worker_sessions") == 0
+
+
+def test_who_can_prepare_for_a_rescue_is_told_before_it(installation: Installation) -> None:
+    open_session(installation.database)
+    told: list[int] = []
+    rescuer = Rescuer(installation.database, installation.clock, BOOT, on_overdue=lambda: told.append(1))
+    installation.clock.advance(TTL * 2 / 3 - timedelta(seconds=1))
+    assert (rescuer.run_once().buried, told) == ((), [])
+    installation.clock.advance(timedelta(seconds=1))
+    assert (rescuer.run_once().buried, told) == ((), [1])

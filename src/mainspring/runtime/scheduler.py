@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -27,11 +28,17 @@ _BUSY_PAUSE: Final = 0.02
 class Maintenance:
     """Stages, releases, expires and rescues; every process that serves the database may do so."""
 
-    def __init__(self, database: Database, clock: Clock, guard: ClockGuard | None = None) -> None:
-        """Prepare; *guard* is the one of the process, where it has one already."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        guard: ClockGuard | None = None,
+        on_overdue: Callable[[], None] | None = None,
+    ) -> None:
+        """Prepare; *guard* is the one of the process, where it has one already; *on_overdue* see `Rescuer`."""
         self._clock, self._guard = clock, guard or ClockGuard(database, clock, "worker")
         self._stager = Stager(database, clock, self._guard)
-        self._rescuer = Rescuer(database, clock, boot_id(), LEASE)
+        self._rescuer = Rescuer(database, clock, boot_id(), LEASE, on_overdue)
         self._tidier = Tidier(database, clock, self._guard)
         self._stage = Loop("stager", self._stage_once, clock)
         self._rescue = Loop("rescuer", self._rescue_once, clock)

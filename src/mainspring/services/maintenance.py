@@ -14,7 +14,7 @@ from mainspring.clock import Clock
 from mainspring.services.clock_guard import ASK_SERVER_EVERY, ClockGuard, ServerClock
 from mainspring.services.clock_judge import Sight
 from mainspring.store import ledger, queueing, sessions, tables
-from mainspring.store.database import Database, Tx
+from mainspring.store.database import Database, Row, Tx
 from mainspring.store.hints import READY
 from mainspring.store.schema import worker_sessions
 from mainspring.store.sessions import Rescued
@@ -80,6 +80,8 @@ class Rescuer:
     clock: Clock
     boot_id: str
     ttl: timedelta = LEASE
+    on_overdue: Callable[[], None] | None = None
+    """Told, at each look, that a session has missed renewals and may be about to be buried."""
 
     def __post_init__(self) -> None:
         self._jumps = JumpWatch(self.database, self.clock, self.ttl)
@@ -110,11 +112,15 @@ class Rescuer:
     def _needed(self) -> bool:
         lease_now = self.database.lease_now()
 
-        def look(tx: Tx) -> bool:
-            lease = {"lease_now": tx.at(lease_now), "boot_id": self.boot_id}
-            return bool(tx.rows("expired_sessions", lease) or tx.rows("orphaned_runs", {"n": 1}))
+        def look(tx: Tx) -> tuple[list[Row], bool]:
+            ahead_us = self.ttl // 3 // timedelta(microseconds=1)
+            lease = {"lease_now": tx.at(lease_now), "boot_id": self.boot_id, "ahead_us": ahead_us}
+            return tx.rows("expired_sessions", lease), bool(tx.rows("orphaned_runs", {"n": 1}))
 
-        return self.database.read(look)
+        overdue, orphaned = self.database.read(look)
+        if overdue and self.on_overdue is not None:
+            self.on_overdue()
+        return orphaned or any(expired for _, expired in overdue)
 
 
 class JumpWatch:

@@ -111,6 +111,15 @@ class IsolatedExecutor:
                 _log.warning("child_not_started error=%s", error, exc_info=not isinstance(error, OSError))
                 execution.not_begun(f"no child process could be started: {error}")
 
+    def warm(self) -> None:
+        """Have a child ready: runs of a worker that seems to be dead will be suspects, and will need one at once."""
+        with self._lock:
+            if not (self._stopping or self._slots):
+                try:
+                    self._new_slot().free_at = _CLOCK.monotonic()
+                except OSError as error:
+                    _log.warning("child_not_started error=%s; it is tried again when a run needs one", error)
+
     def trust(self) -> None:
         """Pass on for how long the lease holds."""
         deadline = self._deadline

@@ -148,6 +148,11 @@ class Worker:
         """The child processes of this worker, if it can isolate."""
         return self._children
 
+    def warm(self) -> None:
+        """Prepare for suspects: another worker has missed renewals, and its runs may soon be taken back."""
+        if self._children is not None and self._accepting:
+            self._children.warm()
+
     def _trusted_for(self) -> float:
         return self._session.trusted_until - self._clock.monotonic()
 

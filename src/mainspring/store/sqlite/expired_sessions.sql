@@ -1,2 +1,4 @@
--- expired_sessions.sql: sessions whose lease has run out, or that an earlier boot left behind; a look before the write lock
-SELECT id FROM worker_sessions WHERE state = 'live' AND (lease_until <= :lease_now OR boot_id <> :boot_id) LIMIT 1
+-- expired_sessions.sql: a session whose lease has run out (or that an earlier boot left behind), else one that will soon
+SELECT id, lease_until <= :lease_now OR boot_id <> :boot_id FROM worker_sessions
+ WHERE state = 'live' AND (lease_until <= :lease_now + :ahead_us OR boot_id <> :boot_id)
+ ORDER BY 2 DESC LIMIT 1
