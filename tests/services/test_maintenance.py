@@ -123,6 +123,10 @@ def test_who_can_prepare_for_a_rescue_is_told_before_it(installation: Installati
     told: list[int] = []
     rescuer = Rescuer(installation.database, installation.clock, BOOT, on_overdue=lambda: told.append(1))
     installation.clock.advance(TTL * 2 / 3 - timedelta(seconds=1))
-    assert (rescuer.run_once().buried, told) == ((), [])
+    assert (rescuer.run_once().buried, told, rescuer.next_in) == ((), [], None)
     installation.clock.advance(timedelta(seconds=1))
-    assert (rescuer.run_once().buried, told) == ((), [1])
+    assert (rescuer.run_once().buried, told, rescuer.next_in) == ((), [1], TTL.total_seconds() / 3)
+    installation.clock.advance(TTL / 3)
+    assert len(rescuer.run_once().buried) == 1
+    rescuer.run_once()
+    assert rescuer.next_in is None

@@ -21,6 +21,7 @@ from mainspring.store.hints import SCHEDULES
 _log = logging.getLogger("mainspring.scheduler")
 POLL: Final = 1.0
 _RESCUE_EVERY: Final = 1.0
+_RESCUE_AGAIN: Final = 0.05
 _TIDY_EVERY: Final = 60.0
 _BUSY_PAUSE: Final = 0.02
 
@@ -77,7 +78,9 @@ class Maintenance:
 
     def _rescue_once(self) -> float:
         self._rescuer.run_once()
-        return _RESCUE_EVERY
+        left = self._rescuer.next_in
+        # Whoever waits for a dead worker's lease waits for that, and not for our next look.
+        return _RESCUE_EVERY if left is None else min(max(left, _RESCUE_AGAIN), _RESCUE_EVERY)
 
 
 class Scheduler:

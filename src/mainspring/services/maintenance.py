@@ -85,6 +85,12 @@ class Rescuer:
 
     def __post_init__(self) -> None:
         self._jumps = JumpWatch(self.database, self.clock, self.ttl)
+        self._left: float | None = None
+
+    @property
+    def next_in(self) -> float | None:
+        """Return in how many seconds, at the last look, the first lease was to run out that had missed renewals."""
+        return self._left
 
     def run_once(self) -> Rescued:
         """Bury sessions whose lease has run out and take back their runs, in batches; return all that was done.
@@ -118,9 +124,10 @@ class Rescuer:
             return tx.rows("expired_sessions", lease), bool(tx.rows("orphaned_runs", {"n": 1}))
 
         overdue, orphaned = self.database.read(look)
+        self._left = overdue[0][1] / 1e6 if overdue else None
         if overdue and self.on_overdue is not None:
             self.on_overdue()
-        return orphaned or any(expired for _, expired in overdue)
+        return orphaned or (self._left is not None and self._left <= 0)
 
 
 class JumpWatch:
