@@ -221,8 +221,8 @@ def test_postgres_claims_in_the_order_of_the_primary_key(full_postgres: Postgres
 @pytest.mark.parametrize(
     ("name", "row"),
     [
-        ("finish_runs", ["succeeded", None, None, None, 1, 0, 0, False, None, NOON, None, 1, uuid7()]),
-        ("lose_runs", ["ready", "died", None, None, 1, 1, None, None, 1, uuid7()]),
+        ("finish_runs", ["succeeded", None, None, None, None, 1, 0, 0, False, None, NOON, None, 1, uuid7()]),
+        ("lose_runs", ["ready", "died", None, None, None, 1, 1, None, None, 1, uuid7()]),
         ("stage_runs", [1, None]),
     ],
 )

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from mainspring.domain.signature import Symptom, symptom_of
 from mainspring.domain.states import FailureKind, RunState
 from mainspring.ids import RunId, ScheduleId
 
@@ -44,6 +45,8 @@ class NewRun:
     snapshot: str = "{}"
     needs: tuple[RunId, ...] = ()
     """Runs that must end before this one may start; not empty puts it in state `waiting`."""
+    replay_of: RunId | None = None
+    """The failed run whose work it does again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,14 @@ class Outcome:
         if self.ended is Ended.LOST and self.failure_kind is not None:
             return RunState.FAILED
         return STATE_AFTER[self.ended]
+
+    @property
+    def symptom(self) -> Symptom | None:
+        """Return what the run's failure has in common with others of its group; None unless it has failed."""
+        if self.state is not RunState.FAILED or self.failure_kind is None:
+            return None
+        message = self.error_message or self.reason
+        return symptom_of(self.run.task, self.failure_kind, self.error_type, message, self.traceback)
 
     @property
     def charged(self) -> bool:

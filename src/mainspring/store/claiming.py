@@ -98,11 +98,13 @@ def _finish_row(tx: Tx, session: SessionId, outcome: Outcome) -> Sequence[Any]:
     failed = state is RunState.FAILED
     reason = storable(outcome.reason)
     message = storable(outcome.error_message) or reason
+    symptom = outcome.symptom
     return (
         state.value,
         None if failed or outcome.ended is Ended.SUCCEEDED else reason,
         outcome.failure_kind.value if failed and outcome.failure_kind else None,
         message[:_MESSAGE_LIMIT] if failed and message else None,
+        None if symptom is None else symptom.signature,
         1 if outcome.charged else 0,
         1 if outcome.lost_in_isolation else 0,
         1 if outcome.lost_in_isolation else 0,

@@ -63,7 +63,7 @@ def insert_runs(tx: Tx, runs: Sequence[NewRun], now: datetime) -> bool:
         rows.append((
             run.id, run.task, run.queue, run.priority, state.value, run.kind.value, run.max_tries, run.at_most_once,
             run.schedule_id, at(run.fire_at), run.member, places.get(run.id), at(run.due_at), at(run.expires_at),
-            run.labels, run.owner_id, run.params_version, mark, created,
+            run.labels, run.owner_id, run.params_version, mark, created, run.replay_of,
         ))  # fmt: skip
     tx.many("insert_snapshots", [(mark, body, created) for body, mark in sorted(hashes.items(), key=lambda i: i[1])])
     tx.many("insert_runs", rows)

@@ -271,6 +271,13 @@ runs = Table(
           postgresql_where=text("expires_at IS NOT NULL AND state IN ('scheduled', 'waiting', 'held', 'ready')")),
     Index("ix_runs_failed", "id", sqlite_where=text("state = 'failed' AND decided_at IS NULL"),
           postgresql_where=text("state = 'failed' AND decided_at IS NULL")),
+    Index("ix_runs_failure_signature", "failure_signature", "id",
+          sqlite_where=text("state = 'failed' AND decided_at IS NULL"),
+          postgresql_where=text("state = 'failed' AND decided_at IS NULL")),
+    Index("ix_runs_decided", "failure_signature", "id", sqlite_where=text("decided_at IS NOT NULL"),
+          postgresql_where=text("decided_at IS NOT NULL")),
+    Index("ix_runs_replay_of", "replay_of", sqlite_where=text("replay_of IS NOT NULL"),
+          postgresql_where=text("replay_of IS NOT NULL")),
     postgresql_with={"fillfactor": "70"},
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from mainspring.domain.runs import POISON_AFTER, poison_message
+from mainspring.domain.signature import symptom_of
 from mainspring.domain.states import FailureKind, RunState
 from mainspring.ids import ClaimId, RunId, SessionId
 from mainspring.store.database import Tx
@@ -134,6 +135,7 @@ class _Orphan:
     session_reason: str | None
     losses: int
     isolated_losses: int
+    task: str
 
     @property
     def state(self) -> RunState:
@@ -175,12 +177,17 @@ class _Orphan:
             return poison_message(self.isolated_losses + self.lost_alone, self.losses + self.lost, self.reason)
         return None
 
+    @property
+    def signature(self) -> str | None:
+        kind = self.failure_kind
+        return None if kind is None else symptom_of(self.task, kind, None, None, None).signature
+
     def row(self, tx: Tx, now: datetime) -> Sequence[Any]:
         kind = self.failure_kind
         return (
-            self.state.value, None if kind else self.reason, kind.value if kind else None, self.message, self.lost,
-            self.lost_alone, None if self.state is RunState.READY else tx.at(now), self.run_id, self.attempt,
-            self.session_id,
+            self.state.value, None if kind else self.reason, kind.value if kind else None, self.message,
+            self.signature, self.lost, self.lost_alone, None if self.state is RunState.READY else tx.at(now),
+            self.run_id, self.attempt, self.session_id,
         )  # fmt: skip
 
     def attempt_row(self, tx: Tx, now: datetime) -> Sequence[Any]:

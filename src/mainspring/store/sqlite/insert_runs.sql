@@ -1,5 +1,6 @@
 -- insert_runs.sql: add runs; one that is there already (a repeated transaction) stays as it is
 INSERT INTO runs (id, task, queue, priority, state, kind, max_tries, at_most_once, schedule_id, fire_at, member, seq,
-                  due_at, expires_at, labels, owner_id, params_version, snapshot_hash, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                  due_at, expires_at, labels, owner_id, params_version, snapshot_hash, created_at,
+                  replay_of)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO NOTHING

@@ -27,6 +27,13 @@ def upgrade() -> None:
     add("runs", "awaited", sa.Boolean(), "false")
     add("runs", "failure_signature", sa.String(length=16))
     add("runs", "replay_of", Key())
+    for name, columns, clause in (
+        ("ix_runs_failure_signature", ["failure_signature", "id"], "state = 'failed' AND decided_at IS NULL"),
+        ("ix_runs_decided", ["failure_signature", "id"], "decided_at IS NOT NULL"),
+        ("ix_runs_replay_of", ["replay_of"], "replay_of IS NOT NULL"),
+    ):
+        where = sa.text(clause)
+        op.create_index(name, "runs", columns, schema=schema, sqlite_where=where, postgresql_where=where)
     add("ready", "limited", sa.Boolean(), "false")
     add("resources", "source", sa.String(length=400), "''")
     add("dependencies", "parameter", sa.String(length=200))
