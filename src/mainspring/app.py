@@ -33,6 +33,7 @@ from mainspring.runtime.worker.attempt import AttemptContext
 from mainspring.runtime.worker.worker import Worker, WorkerOptions
 from mainspring.services import adoption
 from mainspring.services.catalog import Catalog
+from mainspring.services.dead_letters import DeadLetters
 from mainspring.services.enqueue import Enqueuer
 from mainspring.services.packs import PackDoor, PackEvents, find_pack, make_tables
 from mainspring.services.reading import Reading
@@ -101,6 +102,11 @@ class Application:
     def reading(self) -> Reading:
         """Answers questions."""
         return Reading(self.database, self.clock)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """Decides on failed runs."""
+        return DeadLetters(self.database, self.clock)
 
     def close(self) -> None:
         """Close the database."""

@@ -11,13 +11,16 @@ from typing import Any, Final
 import sqlalchemy
 
 from mainspring import task
+from mainspring.domain.rate import Rate
 from mainspring.domain.spec import FanOut, OverlapPolicy
 from mainspring.encoding import INLINE_LIMIT
 from mainspring.errors import Conflict, UnknownName
 from mainspring.ids import RunId
+from mainspring.services.dead_letters import DeadFilter, DeadLetters, Edit
 from mainspring.services.enqueue import Request
 from mainspring.store import queueing
 from mainspring.store.schema import metadata
+from mainspring.store.tables import StoredTask, put_tasks
 from tests.crashpoints.process import Process
 from tests.crashpoints.world import World
 from tests.promises.evidence import Evidence, Run
@@ -479,6 +482,35 @@ def _retry(process: Process) -> None:
     process.world.say("retried")
 
 
+def _dead_letters(process: Process) -> None:
+    _running_runs("broken=demo.break", "other=demo.break", "good")(process)
+    process.work()
+    process.cycle(0)
+    process.stop()
+    process.world.notes.pop("actor")
+    described = StoredTask("demo.break", "", {}, {}, {}, "1")
+    process.database.write(lambda tx: put_tasks(tx, [described], process.clock.now()))
+
+
+def _replay(process: Process) -> None:
+    letters = DeadLetters(process.database, process.clock)
+    ids = [process.world.notes["labels"][label] for label in ("broken", "other")]
+    letters.replay(letters.look(DeadFilter(ids=ids), Edit(rate=Rate.parse("1/s"))), "ann")
+    process.world.say("replayed")
+
+
+def _replayed_once(world: World, evidence: Evidence, story: Story) -> Iterator[str]:
+    labels: dict[str, RunId] = world.notes["labels"]
+    table = metadata.tables["runs"].c
+    replays = Counter(row[0] for row in world.look(sqlalchemy.select(table.replay_of)) if row[0] is not None)
+    for label in ("broken", "other"):
+        if (n := replays.pop(labels[label], 0)) != 1:
+            yield f"run {label!r} was replayed {n} times"
+    yield from (f"run {run_id} was replayed" for run_id in replays)
+    undecided = table.decided_at.is_(None) & table.id.in_([labels["broken"], labels["other"]])
+    yield from (f"run {row[0]} is undecided" for row in world.look(sqlalchemy.select(table.id).where(undecided)))
+
+
 def _live(process: Process) -> None:
     _put(process, "held=long.succeed", "once")
     process.begin()
@@ -523,5 +555,6 @@ SCENARIOS: Final = (
         "plain": "succeeded", "once": "failed:lost", "cancelled": "cancelled", "once cancelled": "failed:lost",
         "poison": "failed:poison", "held": "succeeded"})),
     Scenario("cancel", _runs_to_cancel, _cancel, _cancelled, asked=True),
+    Scenario("replay batch", _dead_letters, _replay, _replayed_once, asked=True),
     Scenario("retry", _failed_run, _retry, _ends({"failed": "succeeded", "good": "succeeded"}), asked=True),
 )  # fmt: skip

@@ -17,9 +17,19 @@ from tests.edges.conftest import Answer, Cli, work_off
 RUN_KEYS = {
     "id", "task", "queue", "priority", "state", "state_reason", "failure_kind", "failure_message", "kind", "attempt",
     "tries", "losses", "max_tries", "at_most_once", "schedule", "fire_at", "member", "due_at", "expires_at",
-    "cancel_requested_at", "labels", "created_at", "started_at", "finished_at",
+    "cancel_requested_at", "labels", "created_at", "started_at", "finished_at", "decided_at", "failure_signature",
+    "replay_of",
 }  # fmt: skip
-SHOW_KEYS = RUN_KEYS | {"parameters", "result", "has_result", "snapshot", "progress", "attempts", "artifacts"}
+SHOW_KEYS = RUN_KEYS | {
+    "parameters",
+    "result",
+    "has_result",
+    "snapshot",
+    "progress",
+    "attempts",
+    "artifacts",
+    "replays",
+}
 
 
 def enqueue(cli: Cli, *words: str) -> str:
@@ -451,9 +461,10 @@ class TestStatus:
         body = cli("status", "--json").json
         assert set(body) == {
             "database", "schema", "at", "schedulers", "workers", "runs", "queues", "schedules", "next", "problems",
+            "dead_letters",
         }  # fmt: skip
         assert body["runs"] == {"failed": 1}
-        assert body["problems"][-1] == "1 run failed; `mainspring runs list --state failed`"
+        assert body["problems"][-1] == "1 failed run undecided; `mainspring dead list`"
         assert [one["name"] for one in cli("workers", "list", "--all", "--json").json["sessions"]] == ["test-worker"]
 
 

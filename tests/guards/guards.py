@@ -292,6 +292,20 @@ GUARDS: Final = (
           "tests/store/test_guard_stale_reader.py::"
           "test_a_read_that_fails_with_a_cursor_open_does_not_make_later_reads_look_at_the_past"),
 
+    # -- decisions on dead letters --
+    Guard("a dead letter is decided once", "two people who replay the same letters make one run of each",
+          "store/dead_letters.py",
+          "and_(runs.c.state == RunState.FAILED.value, runs.c.decided_at.is_(None))",
+          "and_(runs.c.state == RunState.FAILED.value)",
+          "tests/services/test_dead_letters.py::test_of_two_who_replay_the_same_letters_one_replays_each"),
+    Guard("a decision whose reply was lost", "F23: whoever repeats a batch gets the answer of the first try",
+          "store/dead_letters.py", "    if not tx.repeated:\n        return None\n", "    return None\n",
+          "tests/store/test_ambiguous_commits.py::"
+          "test_doing_it_again_changes_nothing_and_answers_the_same[sqlite-replay_dead_letters]"),
+    Guard("a dead letter as it was seen", "one that was retried and failed anew meanwhile is another one",
+          "store/dead_letters.py", " if wanted[row.id] == row.attempt]", "]",
+          "tests/services/test_dead_letters.py::test_a_letter_that_failed_anew_meanwhile_is_left_to_the_next_look"),
+
     # -- values and the world outside --
     Guard("no NaN in JSON", "5.2: what is stored can be read everywhere", "encoding.py",
           "return value if math.isfinite(value) else None", "return str(value)",

@@ -12,6 +12,8 @@ from mainspring.domain.runs import Ended
 from mainspring.domain.states import RunState
 from mainspring.domain.tasks import task
 from mainspring.ids import SessionId, uuid7
+from mainspring.services.catalog import describe
+from mainspring.services.dead_letters import DeadFilter, DeadLetters, Edit
 from mainspring.services.enqueue import Enqueuer, Request
 from mainspring.services.fire import Firer
 from mainspring.services.maintenance import Rescuer, Stager
@@ -23,7 +25,7 @@ from mainspring.store.database import Database
 from mainspring.store.queueing import cancel
 from mainspring.store.runs import add_artifact
 from mainspring.store.schema import metadata
-from mainspring.store.tables import end_process, put_queues
+from mainspring.store.tables import end_process, put_queues, put_tasks
 from tests.store.arrange import (
     BOOT,
     MINUTE,
@@ -128,6 +130,26 @@ class Case:
         run = claim_one(self.plain, session)
         finish(self.plain, session, outcome(run, Ended.FAILED))
         return self.steering.retry(run.id, "ann").state
+
+    def replay_dead_letters(self) -> Any:
+        letters = self._dead(3)
+        look = letters.look(DeadFilter(), Edit())
+        return letters.replay(look, "ann").count
+
+    def retry_dead_letters(self) -> Any:
+        return self._dead(3).retry(DeadFilter(), "ann")
+
+    def discard_and_restore_dead_letters(self) -> Any:
+        letters = self._dead(3)
+        return letters.discard(DeadFilter(), "ann", "x"), letters.restore(DeadFilter(), "ann")
+
+    def _dead(self, n: int) -> DeadLetters:
+        self.plain.write(lambda tx: put_tasks(tx, [describe(demo)], NOON))
+        put_some(self.plain, n)
+        session = open_session(self.plain, now=self.clock.now())
+        failed = claim(self.plain, session, n)
+        finish(self.plain, session, *(outcome(run, Ended.FAILED) for run in failed))
+        return DeadLetters(self.database, self.clock)
 
     def pause_a_queue(self) -> Any:
         self.plain.write(lambda tx: put_queues(tx, {self.name: ""}))

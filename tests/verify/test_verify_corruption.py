@@ -265,6 +265,10 @@ TABLES = {
         ["end_differs"],
         ["UPDATE runs SET finished_at = created_at WHERE state = 'waiting'"],
     ),
+    "a decision on a run that has not failed": (
+        ["decided_differs"],
+        ["UPDATE runs SET decided_at = created_at WHERE state = 'waiting'"],
+    ),
     "a failed run without a kind of failure": (
         ["failure_differs"],
         ["UPDATE runs SET failure_kind = NULL WHERE state = 'failed'"],

@@ -107,3 +107,8 @@ def _weight(part: str) -> int:
     if not (number.isascii() and number.isdigit() and len(number) < 4 and 1 <= int(number) <= MAX_WEIGHT):
         raise QueueOrderInvalid(f"weight {number!r} of queue {name!r} is not a whole number from 1 to {MAX_WEIGHT}")
     return int(number)
+
+
+def serves(written: str, name: str) -> bool:
+    """Return whether a worker whose order of queues was *written* so takes runs from the queue *name*."""
+    return not written or written == "*" or name in QueueOrder.parse(written).names

@@ -12,7 +12,7 @@ from mainspring.domain.states import RunState
 from mainspring.encoding import decode
 from mainspring.errors import NotFound
 from mainspring.ids import RunId, ScheduleId
-from mainspring.store import ledger, tables
+from mainspring.store import dead_letters, ledger, tables
 from mainspring.store import runs as stored
 from mainspring.store.database import Database, Tx
 from mainspring.store.ledger import LedgerRow
@@ -60,6 +60,8 @@ class RunView:
     attempts: tuple[AttemptView, ...]
     progress: tuple[float, float | None, str] | None
     artifacts: tuple[dict[str, Any], ...]
+    replays: tuple[RunId, ...]
+    """Runs that do its work again, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Reading:
                 attempts=tuple(_attempt(row) for row in stored.list_attempts(tx, run_id)),
                 progress=None if progress is None else (progress.done, progress.total, progress.note),
                 artifacts=tuple(dict(row._mapping) for row in stored.list_artifacts(tx, run_id)),
+                replays=tuple(dead_letters.replays_of(tx, run_id)),
             )
 
         return self._database.read(look)

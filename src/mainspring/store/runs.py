@@ -56,6 +56,10 @@ class StoredRun:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    decided_at: datetime | None
+    """When somebody decided what becomes of it after its failure; its state's reason says what."""
+    failure_signature: str | None
+    replay_of: RunId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ class RunFilter:
 _LISTED = [column for column in runs.c if column.name in StoredRun.__slots__]
 
 
-def _query() -> Select[Any]:
+def run_query() -> Select[Any]:
+    """Return the query for runs with the names of their schedules."""
     joined = runs.outerjoin(schedules, schedules.c.id == runs.c.schedule_id)
     return select(*_LISTED, schedules.c.name.label("schedule")).select_from(joined)
 
@@ -81,8 +86,8 @@ def find_run(tx: Tx, run_id: RunId) -> StoredRun | None:
     """Return the run of this id, or None."""
     if not is_id(run_id):
         return None
-    row = tx.core(_query().where(runs.c.id == run_id)).one_or_none()
-    return None if row is None else _stored(row)
+    row = tx.core(run_query().where(runs.c.id == run_id)).one_or_none()
+    return None if row is None else stored_run(row)
 
 
 def find_by_prefix(tx: Tx, prefix: str, most: int = 3) -> list[RunId]:
@@ -106,21 +111,22 @@ def find_by_ending(tx: Tx, ending: str, most: int = 3, within: int = 100_000) ->
 
 def list_runs(tx: Tx, wanted: RunFilter, most: int = 50, before: RunId | None = None) -> list[StoredRun]:
     """Return runs that *wanted* lets through, newest first, at most *most*, older than *before*."""
-    query = _filtered(_query(), wanted).order_by(runs.c.id.desc()).limit(most)
+    query = filtered(run_query(), wanted).order_by(runs.c.id.desc()).limit(most)
     if before is not None:
         query = query.where(runs.c.id < before)
-    return [_stored(row) for row in tx.core(query)]
+    return [stored_run(row) for row in tx.core(query)]
 
 
 def count_by_state(tx: Tx, wanted: RunFilter | None = None) -> dict[RunState, int]:
     """Return how many runs *wanted* lets through, by state; states without any are left out."""
     joined = runs.outerjoin(schedules, schedules.c.id == runs.c.schedule_id)
     query = select(runs.c.state, func.count().label("n")).select_from(joined).group_by(runs.c.state)
-    rows = tx.core(_filtered(query, wanted or RunFilter())).all()
+    rows = tx.core(filtered(query, wanted or RunFilter())).all()
     return {RunState(row.state): row.n for row in rows}
 
 
-def _filtered(query: Select[Any], wanted: RunFilter) -> Select[Any]:
+def filtered(query: Select[Any], wanted: RunFilter) -> Select[Any]:
+    """Return *query*, which joins schedules, for those runs alone that *wanted* lets through."""
     if wanted.states:
         query = query.where(runs.c.state.in_([state.value for state in wanted.states]))
     if wanted.task is not None:
@@ -141,7 +147,8 @@ def _has_label(name: str, value: str) -> ColumnElement[bool]:
     return or_(*(func.replace(runs.c.labels, before + pair, "") != runs.c.labels for before in "{,"))
 
 
-def _stored(row: Row[Any]) -> StoredRun:
+def stored_run(row: Row[Any]) -> StoredRun:
+    """Return the run in a row of `run_query`."""
     values = dict(row._mapping)
     values["state"] = RunState(values["state"])
     values["kind"] = RunKind(values["kind"])
@@ -232,8 +239,8 @@ def reopen(tx: Tx, run: StoredRun, place: int, now: datetime, more_tries: int) -
         .where(runs.c.id == run.id, runs.c.state == RunState.FAILED.value, runs.c.attempt == run.attempt)
         .values(
             state=RunState.READY.value, state_reason="retried by hand", failure_kind=None, failure_message=None,
-            finished_at=None, decided_at=None, isolated_losses=0, due_at=now, expires_at=None, seq=place,
-            cancel_requested_at=None, cancel_reason=None, max_tries=run.tries + more_tries,
+            failure_signature=None, finished_at=None, decided_at=None, isolated_losses=0, due_at=now, expires_at=None,
+            seq=place, cancel_requested_at=None, cancel_reason=None, max_tries=run.tries + more_tries,
         )
     )  # fmt: skip
     if changed.rowcount:

@@ -42,6 +42,7 @@ class Run(NamedTuple):
     has_schedule: bool
     """Whether its schedule exists, or it names none."""
     has_snapshot: bool
+    decided: bool
 
     @property
     def subject(self) -> str:
@@ -106,7 +107,8 @@ _RUNS: Final = (
     "micros(r.due_at), micros(r.finished_at), key(r.schedule_id), micros(r.fire_at), key(r.session_id), s.state, "
     "micros(s.seen_at), micros(s.ended_at), "
     "r.schedule_id IS NULL OR EXISTS (SELECT 1 FROM schedules c WHERE c.id = r.schedule_id), "
-    "r.snapshot_hash IS NULL OR EXISTS (SELECT 1 FROM snapshots b WHERE b.hash = r.snapshot_hash) "
+    "r.snapshot_hash IS NULL OR EXISTS (SELECT 1 FROM snapshots b WHERE b.hash = r.snapshot_hash), "
+    "r.decided_at IS NOT NULL "
     "FROM runs r LEFT JOIN worker_sessions s ON r.state = 'running' AND s.id = r.session_id "
     "WHERE r.id > :after AND (r.created_at >= :since OR r.finished_at IS NULL OR r.finished_at >= :since) "
     "ORDER BY r.id LIMIT :most"
@@ -160,6 +162,8 @@ def _check_row(run: Run, verdict: Verdict) -> None:
         verdict.error("end_differs", run.subject, f"is {run.state} and has {end}")
     if (run.state == "failed") != (run.failure_kind is not None):
         verdict.error("failure_differs", run.subject, f"is {run.state} with the failure kind {run.failure_kind}")
+    if run.decided and run.state != "failed":
+        verdict.error("decided_differs", run.subject, f"is {run.state}, but was decided on as a dead letter")
     if run.kind == "scheduled" and (run.schedule_id is None or run.fire_at is None):
         verdict.error("run_without_schedule", run.subject, "was scheduled, but says not by which schedule or for when")
     elif not run.has_schedule:

@@ -17,6 +17,7 @@ from mainspring.edges.cli import (
     artifacts,
     clock,
     db,
+    dead,
     doctor,
     enqueue,
     init,
@@ -182,6 +183,7 @@ processes.register(app)
 validate.register(app)
 enqueue.register(app)
 runs.register(app)
+dead.register(app)
 schedules.register(app)
 queues.register(app)
 workers.register(app)

@@ -80,6 +80,7 @@ def view_json(view: RunView) -> dict[str, Any]:
         "snapshot": view.snapshot,
         "progress": progress,
         "attempts": [{name: getattr(attempt, name) for name in names} for attempt in view.attempts],
+        "replays": list(view.replays),
         "artifacts": [{name: artifact[name] for name in shown} for artifact in view.artifacts],
     }
 
@@ -117,6 +118,10 @@ def _facts(view: RunView, now: datetime, where: tzinfo | None) -> list[tuple[str
         ("run", run.id),
         ("task", run.task),
         ("state", state_cell(run.state)),
+        ("decided", "" if run.decided_at is None else f"{run.state_reason or 'yes'}, {at(run.decided_at)}"),
+        ("replayed by", ", ".join(view.replays)),
+        ("replays", run.replay_of or ""),
+        ("signature", run.failure_signature or ""),
         ("note", "" if run.failure_message else run_note(run, now)),
         ("kind", run.kind),
         ("schedule", schedule),

@@ -72,7 +72,7 @@ def list_(
 
     wanted = RunFilter(_states(state or []), task, queue, schedule, pairs(label or [], "--label") or None)
     application = open_existing(context)
-    _require_known(application, wanted)
+    require_known(application, wanted)
     start = None if before is None else application.steering.require(before).id
     found = application.reading.runs(wanted, limit, start)
     following = found[-1].id if len(found) == limit else None
@@ -110,6 +110,7 @@ def run_json(run: StoredRun) -> dict[str, Any]:
         "id", "task", "queue", "priority", "state", "state_reason", "failure_kind", "failure_message", "kind",
         "attempt", "tries", "losses", "max_tries", "at_most_once", "schedule", "fire_at", "member", "due_at",
         "expires_at", "cancel_requested_at", "labels", "created_at", "started_at", "finished_at",
+        "decided_at", "failure_signature", "replay_of",
     )  # fmt: skip
     return {name: getattr(run, name) for name in names}
 
@@ -189,7 +190,7 @@ def _states(given: Sequence[str]) -> list[Any]:
     return [known[name.lower()] for name in given]
 
 
-def _require_known(application: Application, wanted: RunFilter) -> None:
+def require_known(application: Application, wanted: RunFilter) -> None:
     """Refuse a filter by names that nobody has ever used: an empty list would hide the slip."""
     from mainspring.errors import UnknownName
     from mainspring.services.queues import Queueing

@@ -46,10 +46,11 @@ def is_terminal() -> bool:
 def print_json(value: Any) -> None:
     """Print *value* as one JSON document."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(value, indent=2, ensure_ascii=not unicode, default=_as_json))
+    print(json.dumps(value, indent=2, ensure_ascii=not unicode, default=as_json_value))
 
 
-def _as_json(value: Any) -> Any:
+def as_json_value(value: Any) -> Any:
+    """Return what stands for *value* in JSON: instants as ISO text, durations as seconds."""
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, timedelta):

@@ -38,6 +38,8 @@ class Standing:
     schedules: Sequence[StoredSchedule]
     refusal: str | None = None
     """Why the database takes no new work at present."""
+    dead_letters: int = 0
+    """Failed runs on which nobody has decided."""
     clock: Sequence[str] = ()
     """What is wrong with the clocks."""
 
@@ -69,6 +71,8 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 
 def problems_of(standing: Standing) -> Iterator[str]:
     """Yield what keeps work from being done, in sentences with the way out."""
+    from mainspring.domain.queue_order import serves
+
     if standing.refusal is not None:
         yield standing.refusal
     yield from standing.clock
@@ -82,18 +86,11 @@ def problems_of(standing: Standing) -> Iterator[str]:
         if queue.paused_at is not None and queue.ready:
             resume = f"`mainspring queues resume {queue.name}`"
             yield f"queue {queue.name!r} is paused with {many(queue.ready, 'run')} ready; {resume}"
-        elif queue.ready and standing.workers and not any(_serves(one, queue.name) for one in standing.workers):
+        elif queue.ready and standing.workers and not any(serves(one.queues, queue.name) for one in standing.workers):
             waiting = f"{many(queue.ready, 'run')} ready in queue {queue.name!r}"
             yield f"{waiting}, which no worker serves; start one with --queues"
-    failed = next((n for state, n in standing.counts.items() if state == "failed"), 0)
-    if failed:
-        yield f"{many(failed, 'run')} failed; `mainspring runs list --state failed`"
-
-
-def _serves(session: SessionView, queue: str) -> bool:
-    from mainspring.domain.queue_order import QueueOrder
-
-    return not session.queues or session.queues == "*" or queue in QueueOrder.parse(session.queues).names
+    if standing.dead_letters:
+        yield f"{many(standing.dead_letters, 'failed run')} undecided; `mainspring dead list`"
 
 
 def _look(application: Application) -> Standing:
@@ -109,6 +106,7 @@ def _look(application: Application) -> Standing:
         queues=application.reading.queues(),
         schedules=application.scheduling.all(),
         refusal=adoption.refusal(application.database),
+        dead_letters=application.dead_letters.count(),
         clock=tuple(clock_state(application.database, application.clock).problems()),
     )
 
@@ -126,6 +124,7 @@ def _json(standing: Standing, problems: list[str]) -> dict[str, Any]:
         "schedulers": [session_json(session) for session in standing.schedulers],
         "workers": [session_json(session) for session in standing.workers],
         "runs": {str(state): count for state, count in standing.counts.items()},
+        "dead_letters": standing.dead_letters,
         "queues": [queue_json(queue) for queue in standing.queues],
         "schedules": len(standing.schedules),
         "next": [

@@ -84,8 +84,10 @@ def offset_of(moment: datetime, where: tzinfo | None) -> str:
     return f"UTC{sign}{minutes // 60:02d}:{minutes % 60:02d}"
 
 
-def read_moment(text: str, option: str, now: datetime) -> datetime:
+def read_moment(text: str, option: str, now: datetime, *, ago: bool = False) -> datetime:
     """Return the instant that *text* says: ISO text, in the reader's zone unless it says another, or a duration.
+
+    A duration counts from *now* on, or back from it where times lie in the past (*ago*).
 
     Raises:
         InvalidInput: it is neither; names *option*.
@@ -106,7 +108,8 @@ def read_moment(text: str, option: str, now: datetime) -> datetime:
         except OverflowError:
             raise InvalidInput(f"{option} {text!r} lies outside the years that can be used") from None
     try:
-        return now + parse_duration(written)
+        span = parse_duration(written.removesuffix(" ago") if ago else written)
+        return now - span if ago else now + span
     except InvalidInput as error:
         raise InvalidInput(f"{option}: {error}; or a date and time, such as 2026-12-01T09:00") from None
     except OverflowError:
