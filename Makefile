@@ -9,7 +9,7 @@ MINUTES ?= 10
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test check lint format oracle shows coverage constraints clean
-.PHONY: chaos crashpoints model simulation guards hostile power-loss disk-full deadlocks
+.PHONY: chaos crashpoints model simulation guards hostile power-loss disk-full deadlocks bench
 
 help: ## List these targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,15 @@ constraints: setup ## Write the versions that are installed in .venv into constr
 	@{ head -n 1 constraints.txt; $(PY) -m pip freeze --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==[^ ]+$$'; } > .venv/constraints.new
 	@mv .venv/constraints.new constraints.txt
 
+bench: setup $(if $(PEERS),benchmarks/.peers/.installed) ## Measure Mainspring and the limits of its databases, with PEERS=1 its peers too; takes about an hour.
+	@scripts/install-servers.sh
+	@$(PY) -m benchmarks $(if $(PEERS),--peers) $(ARGS)
+
+benchmarks/.peers/.installed: benchmarks/peers/requirements.txt
+	@$(PY) -m venv --clear benchmarks/.peers
+	@benchmarks/.peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 clean: ## Remove .venv, caches and what the demonstration wrote.
-	@rm -rf .venv .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist demo
-	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf .venv benchmarks/.peers .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist demo
+	@find src tests benchmarks servers -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Peers, each measured by its own Python with its documented settings; nothing here imports Mainspring."""
