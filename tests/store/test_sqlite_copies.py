@@ -18,6 +18,7 @@ from mainspring.errors import Conflict
 from mainspring.services import adoption
 from mainspring.store import claiming, queueing
 from mainspring.store.database import Database
+from mainspring.store.migrate import installation_id
 from mainspring.store.schedules import pause_schedule
 from mainspring.store.schema import audit
 from mainspring.store.sqlite import home
@@ -286,7 +287,9 @@ def test_an_adoption_is_audited_and_happens_once(
     run_id = put_some(original, 1)[0]
     copy = open_file(_copy(original, tmp_path / "copy.db"))
     assert adoption.copied_from(copy) == f"{original.path} on host {home_of(copy.path).host}"
+    assert installation_id(copy) == installation_id(original)
     adoption.adopt(copy, clock, "ann", skip=True)
+    assert installation_id(copy) != installation_id(original)
     query = sqlalchemy.select(audit.c.actor, audit.c.subject, audit.c.body).where(audit.c.action == "database.adopt")
     ((actor, subject, body),) = copy.read(lambda tx: tx.core(query).all())
     assert (actor, subject) == ("ann", copy.location)

@@ -16,7 +16,7 @@ from mainspring.domain.states import UNFINISHED
 from mainspring.errors import Conflict, MainspringError
 from mainspring.ids import RunId
 from mainspring.services.fire import computed_with
-from mainspring.store import ledger, queueing
+from mainspring.store import ledger, migrate, queueing
 from mainspring.store import schedules as stored
 from mainspring.store.database import Database, Tx
 from mainspring.store.ledger import Firing
@@ -75,6 +75,8 @@ def adopt(database: Database, clock: Clock, actor: str, *, skip: bool) -> Adopte
         before = _recorded(tx)
         here = home_of(_path(database))
         _record(tx, here)
+        # Neither clears away the files of the other.
+        migrate.renew_installation_id(tx)
         done = _skip(tx, now, actor) if skip else Adopted()
         body = {
             "from": None if before is None else f"{before.host}:{before.path}",

@@ -132,6 +132,11 @@ def _write_meta(tx: Tx, key: str, value: str) -> None:
     tx.core(sqlalchemy.insert(meta).values(key=key, value=value))
 
 
+def renew_installation_id(tx: Tx) -> None:
+    """Tell this installation from the one whose copy it was."""
+    _write_meta(tx, "installation_id", uuid7())
+
+
 def installation_id(database: Database) -> str:
     """Return the id that tells this installation from others."""
     query = sqlalchemy.select(meta.c.value).where(meta.c.key == "installation_id")
