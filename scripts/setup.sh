@@ -18,5 +18,5 @@ if ! works; then
 fi
 
 echo "Installing into .venv (about half a minute the first time)"
-.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,market,postgres]'
+.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,market,postgres,s3]'
 touch .venv/.installed

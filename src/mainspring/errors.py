@@ -64,6 +64,10 @@ class ParametersInvalid(InvalidInput):
         super().__init__(f"parameters of task {task!r} do not fit: " + "; ".join(self.problems))
 
 
+class ArtifactRefused(InvalidInput):
+    """An artifact was not kept: its name, its size, a full quota or the place where it goes; the run may go on."""
+
+
 class LeaseLost(MainspringError):
     """The lease on an attempt expired or passed to another worker; its result was not recorded."""
 

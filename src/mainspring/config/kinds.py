@@ -16,6 +16,7 @@ from mainspring.config.variables import VariableText
 from mainspring.domain.duration import parse_duration
 from mainspring.domain.priority import parse_priority
 from mainspring.domain.queue_order import QUEUE_NAME, QueueOrder
+from mainspring.domain.size import Size, parse_size
 from mainspring.domain.zones import zone as find_zone
 from mainspring.domain.zones import zone_names
 from mainspring.errors import MainspringError, nearest
@@ -23,6 +24,7 @@ from mainspring.errors import MainspringError, nearest
 T = TypeVar("T")
 
 DURATION_PATTERN: Final = r"^\s*(\d+(\.\d+)?\s*[A-Za-z]+\s*,?\s*)+$|\$\{"
+SIZE_PATTERN: Final = r"^\s*\d+(\.\d+)?\s*([kKmMgGtT]i?)?[bB]?\s*$|\$\{"
 _VARIABLE: Final = {"type": "string", "pattern": r"\$\{"}
 _IDENTIFIER: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _MODULE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
@@ -139,6 +141,20 @@ def _drain(value: object) -> timedelta | None:
         if guess:
             raise problem(f"{shown(value)} is no duration; did you mean 'forever'?")
     return _span(value)
+
+
+def _keep(value: object) -> timedelta | None:
+    found = _drain(value)
+    if found is not None and found <= timedelta(0):
+        raise problem(f"must be longer than nothing, or 'forever', not {shown(value)}")
+    return found
+
+
+def _size(value: object) -> Size:
+    found = parse_size(str(value) if isinstance(value, str) else value)
+    if found <= 0:
+        raise problem(f"must be more than nothing, not {shown(value)}")
+    return Size(found)
 
 
 def choice(*words: str) -> Callable[[object], str]:
@@ -346,6 +362,26 @@ Drain = Annotated[
         {
             "anyOf": [{"const": "forever"}, {"type": "string", "pattern": DURATION_PATTERN}],
             "examples": ["25s", "forever"],
+        }
+    ),
+]
+Keep = Annotated[
+    timedelta | None,
+    BeforeValidator(checked(_keep)),
+    WithJsonSchema(
+        {
+            "anyOf": [{"const": "forever"}, {"type": "string", "pattern": DURATION_PATTERN}],
+            "examples": ["30d", "forever"],
+        }
+    ),
+]
+ByteSize = Annotated[
+    int,
+    BeforeValidator(checked(_size)),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "pattern": SIZE_PATTERN}, {"type": "integer", "minimum": 1}],
+            "examples": ["256MB", "20GB", "1GiB"],
         }
     ),
 ]

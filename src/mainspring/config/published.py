@@ -33,7 +33,8 @@ Every key of `mainspring.yaml`. A value comes from the first of these that gives
   the file that `NAME_FILE` names. It is looked up when it is needed, never stored and never shown.
 - Values are read as in YAML 1.2: `no`, `on`, `12:30` and `007` are text. Keys at the top that begin with `x-` are left
   alone, for anchors. A key without a value says nothing.
-- Durations are a number and a unit: `30s`, `15m`, `1h30m`, `2 days`.
+- Durations are a number and a unit: `30s`, `15m`, `1h30m`, `2 days`. Sizes are bytes, or a number and a unit: `256MB`,
+  `1GiB`.
 - Relative paths start at the folder of the file.
 
 Editors check the file while you write it when it begins with

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from mainspring.config.kinds import (
+    ByteSize,
     Database,
     DatabaseAddress,
     Day,
     Drain,
+    Keep,
     ModuleName,
     PackName,
     Priority,
@@ -28,6 +30,7 @@ from mainspring.config.kinds import (
 )
 from mainspring.config.schedule import ScheduleConfig, ScheduleDefaults, to_spec
 from mainspring.config.section import Section, setting
+from mainspring.domain.size import Size
 from mainspring.domain.spec import ScheduleSpec
 
 
@@ -64,6 +67,20 @@ class WorkerSettings(Section):
     drain: Drain = setting(
         timedelta(seconds=25), "How long a stopping worker lets its runs finish: a duration or 'forever'.", "duration"
     )
+
+
+class ArtifactSettings(Section):
+    """Where artifacts of runs go, how much there may be, and for how long they stay."""
+
+    location: Text = setting(
+        "",
+        "Folder, or address such as s3://bucket/folder (extra 's3'). Default: the folder 'artifacts' in 'data_dir' of "
+        "each host.",
+    )
+    largest: ByteSize = setting(Size(256_000_000), "What one artifact may have.", "size")
+    per_run: ByteSize = setting(Size(1_000_000_000), "What all artifacts of one run may have together.", "size")
+    total: ByteSize = setting(Size(20_000_000_000), "What all artifacts of the installation may have together.", "size")
+    keep: Keep = setting(timedelta(days=30), "How long an artifact stays: a duration or 'forever'.", "duration")
 
 
 class CalendarDay(Section):
@@ -104,6 +121,7 @@ class Settings(Section):
     )
     routes: tuple[Route, ...] = setting((), "Rules that give tasks a queue and a priority; the first match wins.")
     worker: WorkerSettings = setting(WorkerSettings(), "What a worker serves, and how it stops.")
+    artifacts: ArtifactSettings = setting(ArtifactSettings(), "What runs leave behind as files.")
     scheduler: ScheduleDefaults = setting(ScheduleDefaults(), "What holds for schedules that say nothing else.")
     calendars: Mapping[str, tuple[CalendarDay, ...]] = setting({}, "Calendars of your own: name to a list of days.")
     schedules: Mapping[str, ScheduleConfig] = setting({}, "The schedules, by name.")

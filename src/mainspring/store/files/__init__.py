@@ -1,0 +1,1 @@
+"""Keep the files of artifacts: in a folder, or wherever fsspec reaches."""
