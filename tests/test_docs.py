@@ -13,7 +13,7 @@ import yaml
 
 from mainspring.app import load_project
 from mainspring.domain.triggers import trigger_from_definition
-from mainspring.testing import run_task
+from mainspring.testing import RecordingContext, run_task
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -69,6 +69,24 @@ def test_the_tasks_of_the_guide_can_be_made(own_modules: Path) -> None:
     exec(compile(blocks(page, "python")[0], str(page), "exec"), made)
     done = run_task(made["report"], day="2026-11-20")
     assert done.result == {"day": "2026-11-20", "formats": 1}
+
+
+def test_the_long_work_of_the_guide_goes_on_from_its_checkpoint() -> None:
+    page = ROOT / "docs/guides/long-work.md"
+    made: dict[str, Any] = {"__name__": "guide"}
+    exec(compile(blocks(page, "python")[0], str(page), "exec"), made)
+    context = RecordingContext(checkpoint={"done": 1, "rows": 250})
+    done = run_task(made["history"], ticker="PETR4", ctx=context)
+    assert done.result == done.checkpoints[-1] == {"done": 3, "rows": 750}
+    assert done.progress == ((1.0, 3.0, "PETR4"), (2.0, 3.0, "PETR4"), (3.0, 3.0, "PETR4"))
+    assert [(saved.name, saved.content) for saved in done.artifacts] == [("summary.txt", b"750 rows of PETR4")]
+
+
+def test_the_settings_of_the_long_work_guide_are_valid(own_modules: Path) -> None:
+    (settings,) = blocks(ROOT / "docs/guides/long-work.md", "yaml")
+    (own_modules / "mainspring.yaml").write_text(settings, encoding="utf-8")
+    rules = load_project(own_modules / "mainspring.yaml", {}).artifact_rules
+    assert (rules.location, rules.largest, rules.total) == ("s3://bucket/folder", 256_000_000, 20_000_000_000)
 
 
 def test_the_pack_of_the_guide_loads(own_modules: Path) -> None:

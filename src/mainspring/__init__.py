@@ -7,23 +7,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mainspring.client import Client, Run, RunFailed, connect
-    from mainspring.domain.control import CpuLimitExceeded, Fail, RetryLater, RunCancelled, Snooze, SoftTimeLimit
+    from mainspring.domain.cache import Cache
+    from mainspring.domain.control import (
+        CpuLimitExceeded,
+        Fail,
+        RetryLater,
+        RunCancelled,
+        SilenceLimit,
+        Snooze,
+        SoftTimeLimit,
+    )
     from mainspring.domain.retry import Backoff
     from mainspring.domain.tasks import Context, Task, task
-    from mainspring.errors import MainspringError
+    from mainspring.errors import ArtifactRefused, LeaseLost, MainspringError
     from mainspring.version import VERSION as __version__
 
 _HOMES = {
+    "ArtifactRefused": "mainspring.errors",
     "Backoff": "mainspring.domain.retry",
+    "Cache": "mainspring.domain.cache",
     "Client": "mainspring.client",
     "Context": "mainspring.domain.tasks",
     "CpuLimitExceeded": "mainspring.domain.control",
     "Fail": "mainspring.domain.control",
+    "LeaseLost": "mainspring.errors",
     "MainspringError": "mainspring.errors",
     "RetryLater": "mainspring.domain.control",
     "Run": "mainspring.client",
     "RunCancelled": "mainspring.domain.control",
     "RunFailed": "mainspring.client",
+    "SilenceLimit": "mainspring.domain.control",
     "Snooze": "mainspring.domain.control",
     "SoftTimeLimit": "mainspring.domain.control",
     "Task": "mainspring.domain.tasks",
@@ -32,16 +45,20 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArtifactRefused",
     "Backoff",
+    "Cache",
     "Client",
     "Context",
     "CpuLimitExceeded",
     "Fail",
+    "LeaseLost",
     "MainspringError",
     "RetryLater",
     "Run",
     "RunCancelled",
     "RunFailed",
+    "SilenceLimit",
     "Snooze",
     "SoftTimeLimit",
     "Task",

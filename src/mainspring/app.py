@@ -32,9 +32,12 @@ from mainspring.runtime.scheduler import Maintenance, Scheduler
 from mainspring.runtime.worker.attempt import AttemptContext
 from mainspring.runtime.worker.worker import Worker, WorkerOptions
 from mainspring.services import adoption
+from mainspring.services.artifacts import ArtifactRules, ArtifactStore
+from mainspring.services.caching import Caching
 from mainspring.services.catalog import Catalog
 from mainspring.services.dead_letters import DeadLetters
 from mainspring.services.enqueue import Enqueuer
+from mainspring.services.maintenance import Retention
 from mainspring.services.packs import PackDoor, PackEvents, find_pack, make_tables
 from mainspring.services.reading import Reading
 from mainspring.services.runs import Steering
@@ -45,6 +48,8 @@ from mainspring.store.hints import SCHEDULES
 
 _log = logging.getLogger("mainspring.app")
 PACK_EVENTS_EVERY = 1.0
+CLEAR_EVERY = 600.0
+"""Seconds between two looks for artifacts whose time is over."""
 PATIENCE = 30.0
 """Seconds for which processes that stay try a server again that does not answer."""
 
@@ -80,8 +85,27 @@ def open_database(
 class Application:
     """A database with the services on it: what edges and clients hold."""
 
-    def __init__(self, database: Database, clock: Clock | None = None) -> None:
-        self.database, self.clock = database, clock or SystemClock()
+    def __init__(
+        self, database: Database, clock: Clock | None = None, files: tuple[Path, ArtifactRules] | None = None
+    ) -> None:
+        """Open the services; *files* says where artifacts lie."""
+        self.database, self.clock, self._files = database, clock or SystemClock(), files
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        """Keeps artifacts.
+
+        Raises:
+            InvalidInput: only a configuration says where they lie.
+        """
+        if self._files is None:
+            raise InvalidInput("artifacts need a mainspring.yaml, which says where they lie; give --config")
+        return ArtifactStore(self.database, self.clock, *self._files)
+
+    @cached_property
+    def caching(self) -> Caching:
+        """Keeps results for later runs."""
+        return Caching(self.database, self.clock)
 
     @cached_property
     def enqueuer(self) -> Enqueuer:
@@ -220,7 +244,7 @@ class Project:
         settings = self.loaded.settings
         hints = self.loaded.hints_address()
         database = open_database(self.database_address(), settings.database_schema, retry_for, hints)
-        return Application(database, self.clock)
+        return Application(database, self.clock, (self.artifact_folder, self.artifact_rules))
 
     def worker_options(self, name: str | None = None) -> WorkerOptions:
         """Return what a worker of this project serves, and how it stops."""
@@ -233,8 +257,23 @@ class Project:
             if self.loaded.source_of("worker.drain") == DEFAULT:
                 drain = defaults.get("drain", drain)
         return WorkerOptions(
-            name or default_name(), given.queues, slots, drain, self.loaded.data_dir / "artifacts", self.isolated_code
-        )
+            name or default_name(), given.queues, slots, drain, self.artifact_folder, self.artifact_rules,
+            self.isolated_code,
+        )  # fmt: skip
+
+    @property
+    def artifact_folder(self) -> Path:
+        """The folder of this host for artifacts."""
+        return self.loaded.data_dir / "artifacts"
+
+    @property
+    def artifact_rules(self) -> ArtifactRules:
+        """Where artifacts go, how much there may be, and for how long they stay."""
+        given = self.loaded.settings.artifacts
+        location: str | None = given.location or None
+        if location is not None and "://" not in location:
+            location = str(self.loaded.root.absolute() / location)
+        return ArtifactRules(location, given.largest, given.per_run, given.total, given.keep)
 
     @property
     def isolated_code(self) -> IsolatedCode:
@@ -401,6 +440,9 @@ class WorkerProcess:
         self._project, self._application = project, application
         database, clock = application.database, application.clock
         self._maintenance = Maintenance(database, clock, on_overdue=lambda: self.worker.warm())
+        files = ArtifactStore(database, clock, project.artifact_folder, project.artifact_rules)
+        self._retention = Retention(files, self._maintenance.guard)
+        self._clearing = Loop("artifacts", self._clear_away, clock)
         events = PackEvents(database, {name: entry.pack for name, entry in project.packs.items()})
         self._events = Loop("pack-events", lambda: 0.0 if events.run_once() else PACK_EVENTS_EVERY, clock)
         self.worker = Worker(
@@ -418,13 +460,20 @@ class WorkerProcess:
         register(self._application, self._project)
         self.worker.start()
         self._maintenance.start()
+        self._clearing.start()
         self._events.start()
 
     def stop(self) -> None:
         """Stop in two stages; see `Worker.stop`."""
+        self._retention.stop()
         self.worker.stop()
+        self._clearing.stop()
         self._maintenance.stop()
         self._events.stop()
+
+    def _clear_away(self) -> float:
+        self._retention.run_once()
+        return CLEAR_EVERY
 
     def _on_hint(self, topics: frozenset[str]) -> None:
         if SCHEDULES in topics or not topics:

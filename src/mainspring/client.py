@@ -104,6 +104,7 @@ class Client:
         expires: timedelta | None = None,
         max_retries: int | None = None,
         labels: Mapping[str, str] | None = None,
+        cache: bool = True,
     ) -> Run:
         """Enqueue one run with options; see `enqueue`.
 
@@ -117,6 +118,7 @@ class Client:
             expires: cancel it if it has not started this long after it came due.
             max_retries: tries after the first.
             labels: texts to find it by.
+            cache: whether it may take over a result that is kept; what it computes is kept all the same.
 
         Raises:
             InvalidInput: a value cannot be used; nothing was written.
@@ -132,7 +134,7 @@ class Client:
         when = due_at if delay is None else self._application.clock.now() + delay
         request = Request(
             task, dict(parameters or {}), queue, None if priority is None else parse_priority(priority), when, expires,
-            None if max_retries is None else max_retries + 1, dict(labels or {}),
+            None if max_retries is None else max_retries + 1, dict(labels or {}), fresh=not cache,
         )  # fmt: skip
         return Run(self._application.enqueuer.enqueue(request), self)
 

@@ -19,6 +19,7 @@ from mainspring.ids import RunId
 from mainspring.services.dead_letters import DeadFilter, DeadLetters, Edit
 from mainspring.services.enqueue import Request
 from mainspring.store import queueing
+from mainspring.store.runs import save_checkpoint
 from mainspring.store.schema import metadata
 from mainspring.store.tables import StoredTask, put_tasks
 from tests.crashpoints.process import Process
@@ -368,6 +369,25 @@ def _running_runs(*names: str) -> Callable[[Process], None]:
     return arrange
 
 
+def _save_checkpoint(process: Process) -> None:
+    run = next(run for run in process.running.values() if run.id == process.world.notes["labels"]["moved"])
+    session, now = process.session, process.clock.now()
+    assert session is not None
+    for page in ("1", "2"):
+        if process.database.write(lambda tx, page=page: save_checkpoint(tx, session, run.id, run.attempt, page, now)):  # type: ignore[misc]
+            process.world.say(f"page {page}")
+
+
+def _stands_where_it_was_said(world: World, evidence: Evidence, story: Story) -> Iterator[str]:
+    lost = ("succeeded", "failed:lost") if story.beheaded else "succeeded"
+    yield from judge_ends(world, evidence, {"moved": "succeeded", "plain": "succeeded", "once": lost})
+    table = metadata.tables["run_progress"].c
+    found = [row.checkpoint for row in world.look(sqlalchemy.select(table.checkpoint))]
+    said = [int(text.removeprefix("page ")) for text in world.said if text.startswith("page ")]
+    if said and (found == [] or int(found[0]) < max(said)):
+        yield f"the checkpoint is {found}, although page {max(said)} was acknowledged"
+
+
 def _running_and_ready(process: Process) -> None:
     _running_runs("given back=demo.interrupt", "done", "once")(process)
     _put(process, "next", "once next")
@@ -546,6 +566,7 @@ SCENARIOS: Final = (
     Scenario("finish", _running_runs(
         "ok", "result=demo.long", "retried=demo.retry", "failed=demo.fail", "snoozed=demo.snooze", "once",
     ), _finish, _lost_if_beheaded("ok", "result", "retried", "snoozed", failed="failed:error")),
+    Scenario("checkpoint", _running_runs("moved", "plain", "once"), _save_checkpoint, _stands_where_it_was_said),
     Scenario("finish and claim", _running_and_ready, _cycle, _lost_if_beheaded(
         "given back", "done", "next", once=("once", "once next"))),
     Scenario("give back and stop", _running_runs(

@@ -21,15 +21,9 @@ RUN_KEYS = {
     "replay_of",
 }  # fmt: skip
 SHOW_KEYS = RUN_KEYS | {
-    "parameters",
-    "result",
-    "has_result",
-    "snapshot",
-    "progress",
-    "attempts",
-    "artifacts",
+    "parameters", "result", "has_result", "snapshot", "progress", "checkpoint", "snoozes", "attempts", "artifacts",
     "replays",
-}
+}  # fmt: skip
 
 
 def enqueue(cli: Cli, *words: str) -> str:
@@ -235,7 +229,7 @@ class TestRuns:
             (("schedules", "trigger", "mornin"), 3, "unknown schedule 'mornin'; did you mean 'morning'?"),
             (("queues", "pause", "report"), 3, "unknown queue 'report'; did you mean 'reports'?"),
             (("queues", "resume", "reports"), 4, "queue 'reports' is not paused"),
-            (("artifacts", "save", "nothing", "x"), 3, "there is no artifact nothing"),
+            (("artifacts", "get", "nothing", "x"), 2, "'nothing' is no id of an artifact; with --run it is a name"),
             (("db", "verify", "--since", "yesterday"), 2,
              "--since: duration 'yesterday' cannot be read; write a number and a unit, such as \"30s\", \"15m\", "
              '"1h30m" or "2 days"; or a date and time, such as 2026-12-01T09:00'),
@@ -331,12 +325,47 @@ class TestRuns:
 
         (body,) = cli("artifacts", "list", "--run", run_id, "--json").json["artifacts"]
         assert (body["name"], body["size"], body["run_id"]) == ("answer.txt", 4, run_id)
-        assert cli("artifacts", "save", body["id"], ".").out == "saved 4 bytes to answer.txt\n"
+        assert cli("artifacts", "get", body["id"]).out == "saved 4 bytes to answer.txt\n"
         assert (project / "answer.txt").read_text() == "fine"
-        assert cli("artifacts", "save", body["id"], "answer.txt").err == (
+        assert cli("artifacts", "get", body["id"], "answer.txt").err == (
             "error: answer.txt exists already; name another file, or give --force\n"
         )
-        assert cli("artifacts", "save", body["id"], "answer.txt", "--force").code == 0
+        assert cli("artifacts", "get", body["id"], "answer.txt", "--force").code == 0
+        assert cli("artifacts", "get", "answer.txt", "-", "--run", run_id).out == "fine"
+        assert cli("artifacts", "get", "answer.txt").code == 2
+
+    def test_a_damaged_artifact_replaces_nothing(self, project: Path, cli: Cli) -> None:
+        run_id = enqueue(cli, "work.flaky", "-p", "good_on=1")
+        work_off(project)
+        (body,) = cli("artifacts", "list", "--run", run_id, "--json").json["artifacts"]
+        Path(body["location"]).write_text("mine")
+        (project / "answer.txt").write_text("good")
+
+        answer = cli("artifacts", "get", body["id"], "answer.txt", "--force")
+
+        assert answer.code == 1
+        assert "is damaged" in answer.err
+        assert (project / "answer.txt").read_text() == "good"
+        assert list(project.glob(".*.part")) == []
+
+    def test_artifacts_are_deleted_and_pruned(self, project: Path, cli: Cli) -> None:
+        run_id = enqueue(cli, "work.flaky", "-p", "good_on=1")
+        work_off(project)
+        (body,) = cli("artifacts", "list", "--json").json["artifacts"]
+
+        assert cli("artifacts", "prune", "--dry-run").out == "would delete 0 artifacts (0 bytes) and 0 orphaned files\n"
+        assert cli("artifacts", "prune", "--json").json == {
+            "expired": 0, "bytes": 0, "orphans": 0, "failed": 0, "dry_run": False,
+        }  # fmt: skip
+        assert cli("artifacts", "delete", "answer.txt", "--run", run_id).out == "deleted answer.txt (4 bytes)\n"
+        assert not Path(body["location"]).exists()
+        assert cli("artifacts", "list", "--json").json == {"artifacts": []}
+        assert actions(project)[-1] == (actor(), "artifact.delete", body["id"])
+
+    def test_the_cache_of_a_task_is_cleared(self, project: Path, cli: Cli) -> None:
+        enqueue(cli, "work.add", "-p", "a=1")
+        assert cli("cache", "clear", "work.add").out == "forgot 0 results of work.add\n"
+        assert cli("cache", "clear", "work.ad").err == "error: unknown task 'work.ad'; did you mean 'work.add'?\n"
 
     def test_what_a_run_says_cannot_steer_the_terminal(self, project: Path, cli: Cli) -> None:
         run_id = enqueue(cli, "work.shapes", "-p", "text=\x1b[2J", "--label", "a=\x1b[31mred")

@@ -16,6 +16,7 @@ _QUEUEING = "tests/store/test_queueing.py::"
 _LEDGER = "tests/store/test_ledger.py::"
 _AGAIN = "tests/store/test_judged_again.py::"
 _SAFETY = "tests/store/test_sqlite_safety.py::"
+_LONG = "tests/store/test_long_work.py::"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,28 @@ GUARDS: Final = (
     Guard("cancel obeyed at the finish", "5.5: a cancel asked for is not forgotten by a retry", "store/claiming.py",
           "    _obey_cancels(tx, [o.run.id for o in outcomes if o.state not in FINAL], now)\n", "",
           _QUEUEING + "test_a_run_asked_to_cancel_is_not_claimed_again_however_its_attempt_ended"),
+
+    Guard("attempt fence of a checkpoint, SQLite", "F2: a late attempt must not move its successor",
+          "store/sqlite/save_checkpoint.sql", "AND attempt = :attempt", "AND attempt >= :attempt",
+          _LONG + "test_an_old_attempt_of_the_same_session_saves_nothing[sqlite]"),
+    Guard("attempt fence of a checkpoint, PostgreSQL", "F2: a late attempt must not move its successor",
+          "store/postgres/save_checkpoint.sql", "AND attempt = %(attempt)s", "AND attempt >= %(attempt)s",
+          _LONG + "test_an_old_attempt_of_the_same_session_saves_nothing[postgres]"),
+    Guard("session fence of a checkpoint, SQLite", "F2: only who holds a run says where it stands",
+          "store/sqlite/save_checkpoint.sql", "AND session_id = :session", "AND :session IS NOT NULL",
+          _LONG + "test_another_session_saves_nothing[sqlite]"),
+    Guard("session fence of a checkpoint, PostgreSQL", "F2: only who holds a run says where it stands",
+          "store/postgres/save_checkpoint.sql", "AND session_id = %(session)s", "AND %(session)s::uuid IS NOT NULL",
+          _LONG + "test_another_session_saves_nothing[postgres]"),
+    Guard("state fence of a checkpoint", "F2: a run that was taken back stands where it stood",
+          "store/sqlite/save_checkpoint.sql", "AND state = 'running' AND", "AND",
+          _LONG + "test_a_run_that_was_taken_back_saves_nothing_until_it_runs_again[sqlite]"),
+    Guard("FOR SHARE of a checkpoint", "F2: nobody takes a run back between the look at it and the write",
+          "store/postgres/save_checkpoint.sql", "FOR SHARE)", ")",
+          _LONG + "test_a_checkpoint_waits_for_whoever_takes_its_run_back"),
+    Guard("a lost run saves no checkpoint in silence", "F2: an attempt hears that it has lost its run",
+          "runtime/worker/host.py", "            raise LeaseLost(run.id, run.attempt)\n", "            pass\n",
+          "tests/runtime/test_long_work.py::test_an_attempt_that_lost_its_run_saves_nothing_and_hears_of_it[sqlite]"),
 
     # -- the gate of every claim --
     Guard("session gate, SQLite", "5.4: nothing is parked on a dead session", "store/sqlite/pick_ready.sql",
@@ -307,6 +330,12 @@ GUARDS: Final = (
           "tests/services/test_dead_letters.py::test_a_letter_that_failed_anew_meanwhile_is_left_to_the_next_look"),
 
     # -- values and the world outside --
+    Guard("no artifact from outside of its folder", "what the database says never becomes a path elsewhere",
+          "store/files/local.py", "        if not path.is_relative_to(folder):\n", "        if False:\n",
+          "tests/services/test_artifacts.py::test_a_location_from_the_database_never_leads_out_of_the_place[folder]"),
+    Guard("the hash of an artifact", "what comes back is what was saved", "services/artifacts.py",
+          '        if hash_.hexdigest() != artifact["sha256"]:\n', "        if False:\n",
+          "tests/services/test_artifacts.py::test_a_damaged_file_is_found_out_before_its_last_piece[folder]"),
     Guard("no NaN in JSON", "5.2: what is stored can be read everywhere", "encoding.py",
           "return value if math.isfinite(value) else None", "return str(value)",
           "tests/test_encoding.py::test_a_value_becomes_this_text"),

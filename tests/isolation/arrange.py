@@ -17,10 +17,10 @@ from mainspring.runtime.isolation import system
 from mainspring.runtime.isolation.code import IsolatedCode
 from mainspring.runtime.isolation.execution import IsolatedExecution
 from mainspring.runtime.isolation.executor import IsolatedExecutor
-from mainspring.runtime.worker.artifacts import ArtifactStore
 from mainspring.runtime.worker.attempt import Attempt
 from mainspring.runtime.worker.execution import Surroundings
 from mainspring.runtime.worker.worker import Worker, WorkerOptions
+from mainspring.services.artifacts import ArtifactStore
 from mainspring.services.catalog import Catalog
 from mainspring.services.enqueue import Enqueuer, Request
 from mainspring.services.reading import Reading, RunView

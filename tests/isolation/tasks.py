@@ -11,11 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from mainspring.domain.control import Fail, RetryLater, RunCancelled, Snooze, SoftTimeLimit
+from mainspring.domain.cache import Cache
+from mainspring.domain.control import Fail, RetryLater, RunCancelled, SilenceLimit, Snooze, SoftTimeLimit
+from mainspring.domain.retry import Backoff
 from mainspring.domain.tasks import Context, task
 from mainspring.runtime.isolation.code import ChildCode
 
@@ -274,9 +276,86 @@ def suspect() -> int:
     return os.getpid()
 
 
+@task(name="pages", isolated=True, backoff=Backoff(timedelta(milliseconds=1), jitter="none"))
+def pages(ctx: Context) -> dict[str, Any]:
+    """Go through pages, and die at the third of the first attempt."""
+    began = ctx.checkpoint
+    for page in ctx.track(range((began or {"page": 0})["page"], 5), total=5, start=(began or {"page": 0})["page"]):
+        ctx.save_checkpoint({"page": page + 1})
+        assert ctx.checkpoint == {"page": page + 1}
+        if page == 2 and ctx.attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return {"began": began, "attempt": ctx.attempt}
+
+
+@task(name="apages", isolated=True)
+async def apages(ctx: Context) -> Any:
+    """Save where a coroutine stands, from a thread."""
+    await asyncio.to_thread(ctx.save_checkpoint, [1])
+    return await asyncio.to_thread(lambda: ctx.checkpoint)
+
+
+@task(name="large_checkpoint", isolated=True, max_retries=0)
+def large_checkpoint(ctx: Context) -> None:
+    """Save too much."""
+    ctx.save_checkpoint("x" * 70_000)
+
+
+@task(name="quiet", isolated=True, silence_limit=SECOND, max_retries=0)
+def quiet(ctx: Context, how: str) -> str:
+    """Beat for longer than the limit, or be silent and then obey or not."""
+    speak = {
+        "beats": ctx.beat,
+        "reports": lambda: ctx.progress(1),
+        "saves": lambda: ctx.save_checkpoint(1, every=timedelta(hours=1)),
+    }.get(how)
+    for _ in range(80 if speak is not None else 0):
+        speak()
+        _NEVER.wait(0.02)
+    if how == "obeys":
+        _NEVER.wait(30)
+    while how == "deaf":
+        try:
+            _NEVER.wait(30)
+        except SilenceLimit:
+            continue
+    return how
+
+
+@task(name="aquiet", isolated=True, silence_limit=SECOND, max_retries=0)
+async def aquiet() -> None:
+    """Be silent on the loop."""
+    await asyncio.Event().wait()
+
+
+@task(name="sleeper", isolated=True)
+def sleeper(until: str, ctx: Context) -> Any:
+    """Be put off until an instant."""
+    if ctx.attempt == 1:
+        ctx.save_checkpoint("kept")
+        raise Snooze(until=datetime.fromisoformat(until))
+    return ctx.checkpoint
+
+
+@task(name="cached", isolated=True, cache=Cache(ttl=timedelta(hours=1)))
+def cached(x: int) -> int:
+    """Return the process that computed it."""
+    return os.getpid()
+
+
+@task(name="large_file", isolated=True, max_retries=0)
+def large_file(folder: str, ctx: Context) -> str:
+    """Save a file that is open, without reading it at once."""
+    path = Path(folder) / "large.bin"
+    path.write_bytes(b"x" * 3_000_000)
+    with path.open("rb") as file:
+        return ctx.artifact("large.bin", file)
+
+
 ALL = [
     double, adouble, other, echo, chatty, curious, saver, asaver, reporter, raises, patient, apatient, listener, deaf,
-    waits, awaits, untidy, auntidy, hog, dies, suspect, pause,
+    waits, awaits, untidy, auntidy, hog, dies, suspect, pause, pages, apages, large_checkpoint, quiet, aquiet, sleeper,
+    cached, large_file,
 ]  # fmt: skip
 
 

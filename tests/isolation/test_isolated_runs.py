@@ -55,7 +55,7 @@ def test_an_artifact_is_kept_and_nothing_else_of_it(house: House, function: Any)
 
 def test_an_artifact_that_is_refused_raises_in_the_task(house: House) -> None:
     view = house.does(tasks.saver, name="a\nb")
-    assert (view.run.state, view.attempts[0].error_type) == (RunState.FAILED, "mainspring.errors.InvalidInput")
+    assert (view.run.state, view.attempts[0].error_type) == (RunState.FAILED, "mainspring.errors.ArtifactRefused")
     assert "is not usable; write 1 to 200 printable characters" in (view.run.failure_message or "")
 
 

@@ -15,6 +15,7 @@ from tests.store.conftest import (
     open_database,
     postgres_store_url,
     reused_database,
+    sqlite,
     sqlite_file,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "open_database",
     "postgres_store_url",
     "reused_database",
+    "sqlite",
     "sqlite_file",
 ]
 

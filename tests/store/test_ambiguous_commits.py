@@ -21,9 +21,9 @@ from mainspring.services.queues import Queueing
 from mainspring.services.runs import Steering
 from mainspring.services.schedules import Scheduling
 from mainspring.store import claiming, sessions
+from mainspring.store.artifacts import add_artifact
 from mainspring.store.database import Database
 from mainspring.store.queueing import cancel
-from mainspring.store.runs import add_artifact
 from mainspring.store.schema import metadata
 from mainspring.store.tables import end_process, put_queues, put_tasks
 from tests.store.arrange import (

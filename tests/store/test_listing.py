@@ -5,22 +5,21 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import func, select
 
+from mainspring.domain.progress import Progress
 from mainspring.domain.routes import Route
 from mainspring.domain.runs import Ended
 from mainspring.domain.states import RunState
 from mainspring.encoding import encode
 from mainspring.ids import RunId, uuid7
+from mainspring.store.artifacts import add_artifact, find_artifact, list_artifacts
 from mainspring.store.database import Database
 from mainspring.store.runs import (
     RunFilter,
-    add_artifact,
     count_by_state,
-    find_artifact,
     find_by_ending,
     find_by_prefix,
     find_run,
     labels_text,
-    list_artifacts,
     list_runs,
     progress_of,
     save_progress,
@@ -199,8 +198,12 @@ def test_routes_are_kept_in_their_order_and_told_only_when_they_change(database:
 
 def test_progress_keeps_the_latest_of_each_run(database: Database) -> None:
     one, two = put_some(database, 2)
-    database.write(lambda tx: save_progress(tx, [(one, 1, 1.0, 10.0, "begun"), (two, 1, 5.0, None, "a\x00b")], NOON))
-    database.write(lambda tx: save_progress(tx, [(one, 1, 2.0, 10.0, "on")], NOON + MINUTE))
+    database.write(
+        lambda tx: save_progress(
+            tx, [(one, 1, Progress(1.0, 10.0, "begun")), (two, 1, Progress(5.0, None, "a\x00b"))], NOON
+        )
+    )
+    database.write(lambda tx: save_progress(tx, [(one, 1, Progress(2.0, 10.0, "on"))], NOON + MINUTE))
     found = database.read(lambda tx: progress_of(tx, [one, two]))
     assert (found[one].done, found[one].total, found[one].note, found[one].updated_at) == (2, 10, "on", NOON + MINUTE)
     assert (found[two].total, found[two].note) == (None, "a␀b")

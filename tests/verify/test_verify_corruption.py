@@ -357,6 +357,11 @@ TABLES = {
         ["INSERT INTO run_progress (run_id, attempt, done, note, updated_at) "
          "VALUES (STRANGER, 1, 0.5, '', at('2026-03-28T00:00'))"],
     ),
+    "a checkpoint of an attempt that never was": (
+        ["checkpoint_unexpected"],
+        ["INSERT INTO run_progress (run_id, attempt, done, note, checkpoint, checkpoint_attempt, updated_at) "
+         "SELECT id, 0, 0, '', '1', attempt + 1, at('2026-03-28T00:00') FROM runs WHERE state = 'running'"],
+    ),
     "an artifact of no run": (
         ["artifacts_without_run"],
         ["INSERT INTO artifacts (id, run_id, attempt, name, media_type, size, sha256, location, created_at) "

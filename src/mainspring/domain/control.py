@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Final
 
-from mainspring.errors import MainspringError
+from mainspring.errors import InvalidInput, MainspringError
 
 
 class Fail(MainspringError):
@@ -19,12 +20,26 @@ class RetryLater(MainspringError):
         self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
 
 
-class Snooze(MainspringError):
-    """Raised in a task: not now; start again after *delay*. No try is charged."""
+SHORTEST_SNOOZE: Final = timedelta(milliseconds=100)
+"""What a snooze lasts at least: one of no length would keep its worker busy with nothing."""
 
-    def __init__(self, delay: timedelta | float, reason: str = "snoozed") -> None:
+
+class Snooze(MainspringError):
+    """Raised in a task: not now; start again after *delay*, or at *until*. No try is charged, a checkpoint stays.
+
+    It lasts a tenth of a second at least.
+    """
+
+    def __init__(
+        self, delay: timedelta | float | None = None, reason: str = "snoozed", *, until: datetime | None = None
+    ) -> None:
         super().__init__(reason)
-        self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+        if (delay is None) == (until is None):
+            raise InvalidInput("Snooze needs a delay or an instant: write Snooze(60) or Snooze(until=moment)")
+        if until is not None and until.tzinfo is None:
+            raise InvalidInput(f"Snooze(until={until}) has no time zone; instants are aware")
+        self.delay = None if delay is None else delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+        self.until = until
 
 
 class RunCancelled(MainspringError):
@@ -37,6 +52,10 @@ class LimitReached(MainspringError):
 
 class SoftTimeLimit(LimitReached):
     """Raised in a task that has run for its soft time limit: clean up and end; the try counts as timed out."""
+
+
+class SilenceLimit(SoftTimeLimit):
+    """Raised in a task that was not heard of for its silence limit: it hangs, or forgot to beat."""
 
 
 class TimeLimitExceeded(LimitReached):

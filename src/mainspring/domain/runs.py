@@ -127,6 +127,14 @@ CHARGED = frozenset({Ended.SUCCEEDED, Ended.FAILED, Ended.RETRIED})
 
 
 @dataclass(frozen=True, slots=True)
+class Cached:
+    """A place in the cache of results, and how long a result stays there."""
+
+    key: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of one attempt, to be recorded by `finish`."""
 
@@ -146,6 +154,12 @@ class Outcome:
     log: bytes | None = None
     lost_in_isolation: bool = False
     """Whether the process that ran nothing else died of it: counts as a loss, never as a try."""
+    checkpoint: bool = False
+    """Whether the run may have saved where it stands, which is forgotten when it has succeeded."""
+    taken_from: RunId | None = None
+    """The run whose result it took over; such a success keeps its reason."""
+    cached: Cached | None = None
+    """Where its result is kept for others, for `Ended.SUCCEEDED`."""
 
     @property
     def state(self) -> RunState:

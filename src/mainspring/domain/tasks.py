@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -25,9 +25,11 @@ from typing import (
     overload,
 )
 
+from mainspring.domain.cache import Cache
 from mainspring.domain.priority import NORMAL, parse_priority
 from mainspring.domain.queue_order import QUEUE_NAME
 from mainspring.domain.retry import Backoff
+from mainspring.domain.size import parse_size
 from mainspring.errors import InvalidInput, ParametersInvalid, nearest, unknown_name
 
 if TYPE_CHECKING:
@@ -35,11 +37,12 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
-_LIMITS: Final = ("isolated", "soft_time_limit", "time_limit", "memory_limit", "cpu_limit", "recycle_after",
-                  "output_limit")  # fmt: skip
+_LIMITS: Final = ("isolated", "soft_time_limit", "time_limit", "silence_limit", "memory_limit", "cpu_limit",
+                  "recycle_after", "output_limit")  # fmt: skip
 _OPTIONS: Final = (
-    "name", "queue", "priority", "max_retries", "backoff", "at_most_once", "expires", "description", *_LIMITS,
+    "name", "queue", "priority", "max_retries", "backoff", "at_most_once", "expires", "description", "cache", *_LIMITS,
 )  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,199}")
 DEFAULT_MAX_RETRIES: Final = 3
@@ -48,7 +51,7 @@ DEFAULT_RECYCLE_AFTER: Final = 500
 DEFAULT_OUTPUT_LIMIT: Final = 10_000_000
 _LARGEST_OUTPUT: Final = 100_000_000
 _SMALLEST: Final = {"memory_limit": 1_000_000, "output_limit": 1_000}
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_SHORTEST_SILENCE: Final = timedelta(seconds=1)
 
 
 class Context(Protocol):
@@ -74,14 +77,34 @@ class Context(Protocol):
     def on_stop(self, callback: Callable[[str], object]) -> None:
         """Call *callback* once when the run is told to stop, from another thread perhaps; at once if it was already.
 
-        It is given the cause: ``cancelled``, ``interrupted`` (its worker stops) or ``soft_time_limit``.
+        It is given the cause: ``cancelled``, ``interrupted`` (its worker stops), ``soft_time_limit`` or
+        ``silence_limit``.
         """
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
-        """Report how far the work is; shown live. The latest report counts."""
+        """Report how far the work is; shown live, with the time it will still take. The latest report counts."""
+
+    def track(self, items: Iterable[T], total: float | None = None, note: str = "", start: float = 0) -> Iterator[T]:
+        """Give *items* one by one and report each as done; stops the loop when the run is told to stop.
+
+        *total* is their number unless given. A loop that goes on from a checkpoint says with *start* how much is done.
+        """
+
+    def beat(self) -> None:
+        """Say that the work goes on, for tasks with a silence limit; raises when the run is told to stop."""
+
+    @property
+    def checkpoint(self) -> Any:
+        """What was saved last, by this attempt or an earlier one; None at first."""
+
+    def save_checkpoint(self, value: Any, every: timedelta | None = None) -> bool:
+        """Save where the work stands, as JSON: a later attempt goes on from there. It is durable on return.
+
+        With *every* it is saved only if the last time is that long ago; returns whether it was.
+        """
 
     def artifact(self, name: str, data: Any, media_type: str | None = None) -> str:
-        """Save *data* (bytes, text or the path of a file) under *name* with this run; return the artifact's id."""
+        """Save *data* (bytes, text, a path or an open binary file) under *name* with this run; return its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +117,8 @@ class Limits:
     """After this the task is told, and may clean up."""
     time_limit: timedelta | None = None
     """After this it is killed, with all processes that it started."""
+    silence_limit: timedelta | None = None
+    """When it has not been heard of for so long, it is told to stop; an isolated one that goes on is killed."""
     memory_limit: int | None = None
     """Bytes that its processes may take together, beyond what the child held when the run began."""
     cpu_limit: timedelta | None = None
@@ -109,6 +134,7 @@ class Limits:
             "isolated": self.isolated,
             "soft_time_limit": _seconds(self.soft_time_limit),
             "time_limit": _seconds(self.time_limit),
+            "silence_limit": _seconds(self.silence_limit),
             "memory_limit": self.memory_limit,
             "cpu_limit": _seconds(self.cpu_limit),
             "recycle_after": self.recycle_after,
@@ -138,6 +164,8 @@ class Task(Generic[P, R]):
     """A run not started this long after it came due is cancelled."""
     description: str = ""
     limits: Limits = field(default_factory=Limits)
+    cache: Cache | None = None
+    """For how long its results answer for later runs with the same parameters, if at all."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""
@@ -301,6 +329,8 @@ def task(
     cpu_limit: timedelta | None = None,
     recycle_after: int = ...,
     output_limit: int | str = ...,
+    silence_limit: timedelta | None = None,
+    cache: Cache | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function into a task.
@@ -323,6 +353,8 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         cpu_limit: the same for processor time; a ``def`` task is told first, by `CpuLimitExceeded`.
         recycle_after: replace the child process after so many runs; 500 unless given.
         output_limit: how much of a run's log is kept, its middle left out; "10MB" unless given.
+        silence_limit: tell it to stop when it has neither beaten nor reported for so long, a second at least.
+        cache: take over the result of an earlier run with the same parameters: ``Cache(ttl=timedelta(hours=1))``.
 
     Raises:
         InvalidInput: a value is out of range, or the function cannot be a task (positional-only or ``*args``).
@@ -367,16 +399,35 @@ def _make(function: Any, options: dict[str, Any]) -> Task[..., Any]:
             f"task {name!r}: backoff {backoff!r} is not usable; write backoff=Backoff(timedelta(seconds=2))"
         )
     parsed = None if priority is None else parse_priority(priority)
+    _check_cache(name, function, options.get("cache"))
     limits = _limits(name, {option: options.pop(option) for option in _LIMITS if option in options})
     return Task(function, name, priority=parsed, description=description, backoff=backoff, limits=limits, **options)
 
 
+def _check_cache(name: str, function: Any, cache: Any) -> None:
+    if cache is None:
+        return
+    if not isinstance(cache, Cache):
+        raise InvalidInput(f"task {name!r}: cache {cache!r} is not usable; write cache=Cache(ttl=timedelta(hours=1))")
+    known = inspect.signature(function).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for field_name in cache.fields or ():
+        if field_name not in known:
+            raise InvalidInput(f"task {name!r}: cache: {unknown_name('parameter', field_name, known)}")
+
+
 def _limits(name: str, given: dict[str, Any]) -> Limits:
     given = {option: value for option, value in given.items() if value is not None}
-    for option in ("soft_time_limit", "time_limit", "cpu_limit"):
+    for option in ("soft_time_limit", "time_limit", "silence_limit", "cpu_limit"):
         span = given.get(option)
         if span is not None and not (isinstance(span, timedelta) and span > timedelta(0)):
             raise InvalidInput(f"task {name!r}: {option} {span!r} is not a positive timedelta")
+    silence = given.get("silence_limit")
+    if silence is not None and silence < _SHORTEST_SILENCE:
+        raise InvalidInput(
+            f"task {name!r}: silence_limit {silence} is below a second; beats are not counted so exactly"
+        )
     for option, smallest in _SMALLEST.items():
         if option in given:
             given[option] = _size(name, option, given[option], smallest)
@@ -402,14 +453,10 @@ def _limits(name: str, given: dict[str, Any]) -> Limits:
 
 
 def _size(name: str, option: str, given: Any, smallest: int) -> int:
-    size = given
-    if isinstance(given, str):
-        found = _SIZE.fullmatch(given.strip())
-        if found is None or (found[3] and not found[2]):
-            raise InvalidInput(f"task {name!r}: {option} {given!r} is no size; write bytes, '200MB' or '1GiB'")
-        size = int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " "))
-    if not isinstance(size, int) or isinstance(size, bool):
-        raise InvalidInput(f"task {name!r}: {option} {given!r} is no size; write bytes, '200MB' or '1GiB'")
+    try:
+        size = parse_size(given)
+    except InvalidInput as error:
+        raise InvalidInput(f"task {name!r}: {option} {error}") from None
     if size < smallest:
         raise InvalidInput(f"task {name!r}: {option} {given!r} is below {smallest} bytes, too little for any run")
     return size

@@ -37,7 +37,8 @@ class Maintenance:
         on_overdue: Callable[[], None] | None = None,
     ) -> None:
         """Prepare; *guard* is the one of the process, where it has one already; *on_overdue* see `Rescuer`."""
-        self._clock, self._guard = clock, guard or ClockGuard(database, clock, "worker")
+        self._clock = clock
+        self.guard = self._guard = guard or ClockGuard(database, clock, "worker")
         self._stager = Stager(database, clock, self._guard)
         self._rescuer = Rescuer(database, clock, boot_id(), LEASE, on_overdue)
         self._tidier = Tidier(database, clock, self._guard)

@@ -82,6 +82,7 @@ def policies_of(task: Task[..., Any]) -> dict[str, Any]:
         "backoff": task.backoff.to_json(),
         "is_async": task.is_async,
         "limits": task.limits.to_json(),
+        "cache": None if task.cache is None else task.cache.to_json(),
     }
 
 

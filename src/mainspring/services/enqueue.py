@@ -41,6 +41,8 @@ class Request:
     max_tries: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     owner_id: str = ""
+    fresh: bool = False
+    """Compute the result even if one of an earlier run could be taken over."""
 
 
 class Enqueuer:
@@ -105,7 +107,7 @@ def new_run(request: Request, routes: Sequence[Route], now: datetime) -> NewRun:
         kind=RunKind.ENQUEUED,
         labels=encode(dict(request.labels)),
         owner_id=request.owner_id,
-        snapshot=snapshot(task.name, task.code_version, decided),
+        snapshot=snapshot(task.name, task.code_version, decided, extra={"fresh": True} if request.fresh else None),
     )
 
 

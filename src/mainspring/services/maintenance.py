@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import select
 
 from mainspring.clock import Clock
+from mainspring.services.artifacts import ArtifactStore, Pruned
 from mainspring.services.clock_guard import ASK_SERVER_EVERY, ClockGuard, ServerClock
 from mainspring.services.clock_judge import Sight
-from mainspring.store import ledger, queueing, sessions, tables
+from mainspring.store import ledger, queueing, result_cache, sessions, tables
 from mainspring.store.database import Database, Row, Tx
 from mainspring.store.hints import READY
 from mainspring.store.schema import worker_sessions
@@ -24,6 +25,7 @@ LEASE: Final = timedelta(seconds=12)
 """The lease of a session: for so long nobody is buried after a jump of a clock."""
 JUMP: Final = timedelta(seconds=2)
 """What a clock may move against the boot clock between two looks before leases cannot be judged."""
+SWEEP_EVERY: Final = timedelta(days=1)
 _log = logging.getLogger("mainspring.maintenance")
 
 
@@ -159,7 +161,7 @@ def _jump(last: Sight, sight: Sight) -> timedelta:
 
 @dataclass
 class Tidier:
-    """Keeps the database small; any number of them may do so at once."""
+    """Keeps the database small; any number of them may do so at once. What is kept of results goes when it expires."""
 
     database: Database
     clock: Clock
@@ -171,8 +173,35 @@ class Tidier:
         now = self.clock.now()
         if self.guard is not None:
             now = self.guard.check().surely
+        if self.database.read(lambda tx: result_cache.has_expired(tx, now)):
+            queueing.repeat(lambda: self.database.write(lambda tx: result_cache.forget_expired(tx, now)))
         gone = (worker_sessions.c.state != "live") & (worker_sessions.c.ended_at < now - SESSIONS_KEPT)
         # A look first: nothing is written when nothing is old.
         if not self.database.read(lambda tx: tx.core(select(worker_sessions.c.id).where(gone).limit(1)).all()):
             return 0
         return self.database.write(lambda tx: tables.forget_sessions(tx, now, SESSIONS_KEPT))
+
+
+@dataclass
+class Retention:
+    """Deletes artifacts whose time is over, and once a day what saves that were killed have left."""
+
+    artifacts: ArtifactStore
+    guard: ClockGuard
+    _swept_at: datetime | None = None
+    _stopping: bool = False
+
+    def run_once(self) -> Pruned:
+        """Clear away; while the wall clock is in doubt, only what is over by every clock there is."""
+        now = self.guard.check().surely
+        done = self.artifacts.delete_expired(now, lambda: self._stopping)
+        if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY:
+            done = replace(done, orphans=self.artifacts.delete_orphans(now, lambda: self._stopping))
+            self._swept_at = now
+        if done.expired or done.orphans:
+            _log.info("artifacts_cleared expired=%d bytes=%d orphans=%d", done.expired, done.size, done.orphans)
+        return done
+
+    def stop(self) -> None:
+        """Let a round that is under way end early."""
+        self._stopping = True

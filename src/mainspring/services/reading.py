@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from mainspring.clock import Clock
+from mainspring.domain.progress import Progress, is_stalled, time_left
 from mainspring.domain.states import RunState
 from mainspring.encoding import decode
 from mainspring.errors import NotFound
 from mainspring.ids import RunId, ScheduleId
-from mainspring.store import dead_letters, ledger, tables
+from mainspring.store import artifacts, dead_letters, ledger, tables
 from mainspring.store import runs as stored
 from mainspring.store.database import Database, Tx
 from mainspring.store.ledger import LedgerRow
@@ -22,12 +23,14 @@ from mainspring.store.tables import QueueDepth
 
 __all__ = [
     "AttemptView",
+    "Checkpoint",
     "LedgerRow",
     "QueueDepth",
     "Reading",
     "RunFilter",
     "RunView",
     "SessionView",
+    "Step",
     "StoredRun",
     "StoredSchedule",
 ]
@@ -49,6 +52,30 @@ class AttemptView:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """How far a run is, and how long it will still take."""
+
+    done: float
+    total: float | None
+    note: str
+    left: timedelta | None
+    """None where nobody can tell: no total, too few reports, or it stalls."""
+    stalled_for: timedelta | None
+    """How long ago it reported last, where that is so long that it seems to stall."""
+    reported_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a run stands: its next attempt goes on from there."""
+
+    value: Any
+    attempt: int
+    """The attempt that saved it; 0 where it is that of a run which this one repeats."""
+    saved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
     """A run with all that belongs to it."""
 
@@ -58,10 +85,22 @@ class RunView:
     has_result: bool
     snapshot: Any
     attempts: tuple[AttemptView, ...]
-    progress: tuple[float, float | None, str] | None
+    step: Step | None
+    """The latest progress of its latest attempt."""
+    checkpoint: Checkpoint | None
     artifacts: tuple[dict[str, Any], ...]
     replays: tuple[RunId, ...]
     """Runs that do its work again, oldest first."""
+
+    @property
+    def progress(self) -> tuple[float, float | None, str] | None:
+        """Return the latest progress of its latest attempt: done, total, note."""
+        return None if self.step is None else (self.step.done, self.step.total, self.step.note)
+
+    @property
+    def snoozes(self) -> int:
+        """Return how often it was put off by its own wish."""
+        return sum(attempt.outcome == "snoozed" for attempt in self.attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +146,7 @@ class Reading:
             if run is None:
                 raise NotFound("run", run_id)
             result = stored.result_of(tx, run_id)
-            progress = stored.progress_of(tx, [run_id]).get(run_id)
-            if progress is not None and progress.attempt != run.attempt:
-                progress = None
+            kept = stored.progress_of(tx, [run_id]).get(run_id)
             return RunView(
                 run=run,
                 parameters=decode(stored.parameters_of(tx, run_id)),
@@ -117,12 +154,25 @@ class Reading:
                 has_result=result is not None,
                 snapshot=decode(stored.snapshot_of(tx, run)),
                 attempts=tuple(_attempt(row) for row in stored.list_attempts(tx, run_id)),
-                progress=None if progress is None else (progress.done, progress.total, progress.note),
-                artifacts=tuple(dict(row._mapping) for row in stored.list_artifacts(tx, run_id)),
+                step=None if kept is None or kept.attempt != run.attempt else _step(kept, run, self._clock.now()),
+                checkpoint=None if kept is None else _checkpoint(kept),
+                artifacts=tuple(dict(row._mapping) for row in artifacts.list_artifacts(tx, run_id)),
                 replays=tuple(dead_letters.replays_of(tx, run_id)),
             )
 
         return self._database.read(look)
+
+    def steps(self, ids: Sequence[RunId]) -> dict[RunId, Step]:
+        """Return how far these runs are, of those whose latest attempt has reported it."""
+
+        def look(tx: Tx) -> dict[RunId, Step]:
+            now, kept = self._clock.now(), stored.progress_of(tx, ids)
+            found = stored.find_runs(tx, list(kept))
+            return {
+                run.id: _step(kept[run.id], run, now) for run in found if kept[run.id].attempt == run.attempt
+            }  # fmt: skip
+
+        return self._database.read(look) if ids else {}
 
     def result(self, run_id: RunId) -> tuple[StoredRun, Any]:
         """Return a run and its result, None while it has none."""
@@ -141,18 +191,7 @@ class Reading:
 
     def artifacts(self, most: int = 100) -> list[dict[str, Any]]:
         """Return artifacts of all runs, newest first."""
-        return self._database.read(lambda tx: [dict(row._mapping) for row in stored.list_artifacts(tx, None, most)])
-
-    def artifact(self, artifact_id: str) -> dict[str, Any]:
-        """Return an artifact by its id.
-
-        Raises:
-            NotFound: there is none.
-        """
-        row = self._database.read(lambda tx: stored.find_artifact(tx, artifact_id))
-        if row is None:
-            raise NotFound("artifact", artifact_id)
-        return dict(row._mapping)
+        return self._database.read(lambda tx: [dict(row._mapping) for row in artifacts.list_artifacts(tx, None, most)])
 
     def queues(self) -> list[QueueDepth]:
         """Return all queues with what waits in them."""
@@ -170,6 +209,21 @@ class Reading:
     def tasks(self) -> dict[str, tables.StoredTask]:
         """Return all tasks that workers have described, by name."""
         return self._database.read(tables.list_tasks)
+
+
+def _step(row: Any, run: StoredRun, now: datetime) -> Step:
+    progress = Progress(row.done, row.total, row.note, row.gained, row.span)
+    silent, left, stalled = max(now - row.updated_at, timedelta(0)), None, None
+    if run.state is RunState.RUNNING:
+        left = time_left(progress, silent)
+        stalled = silent if is_stalled(progress, silent) else None
+    return Step(row.done, row.total, row.note, left, stalled, row.updated_at)
+
+
+def _checkpoint(row: Any) -> Checkpoint | None:
+    if row.checkpoint is None:
+        return None
+    return Checkpoint(decode(row.checkpoint), row.checkpoint_attempt, row.checkpoint_at)
 
 
 def _attempt(row: Any) -> AttemptView:

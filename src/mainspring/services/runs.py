@@ -89,8 +89,10 @@ class Steering:
             raise Conflict(f"run {run.id} is {after.state} and cannot be cancelled")
         return CancelAnswer(after, asked=after.state not in FINAL)
 
-    def retry(self, run_id: str, actor: str) -> StoredRun:
+    def retry(self, run_id: str, actor: str, *, from_start: bool = False) -> StoredRun:
         """Make a failed run ready again, with as many tries as it had at first.
+
+        It goes on from its checkpoint, if it has saved one, unless it is to begin *from_start*.
 
         Raises:
             Conflict: it has not failed.
@@ -101,8 +103,10 @@ class Steering:
         def work(tx: Tx) -> bool:
             (place,) = queueing.take_places(tx, 1)
             done = stored.reopen(tx, run, place, now, _tries_at_first(tx, run))
+            if done and from_start:
+                stored.forget_checkpoint(tx, run.id)
             if done:
-                write_audit(tx, now, actor, "run.retry", run.id, {})
+                write_audit(tx, now, actor, "run.retry", run.id, {"from_start": True} if from_start else {})
             return done
 
         if run.state is not RunState.FAILED or not self._database.write(work):

@@ -101,7 +101,7 @@ def _finish_row(tx: Tx, session: SessionId, outcome: Outcome) -> Sequence[Any]:
     symptom = outcome.symptom
     return (
         state.value,
-        None if failed or outcome.ended is Ended.SUCCEEDED else reason,
+        None if failed or (outcome.ended is Ended.SUCCEEDED and outcome.taken_from is None) else reason,
         outcome.failure_kind.value if failed and outcome.failure_kind else None,
         message[:_MESSAGE_LIMIT] if failed and message else None,
         None if symptom is None else symptom.signature,
@@ -157,9 +157,21 @@ def _record(tx: Tx, session: SessionId, outcomes: Sequence[Outcome], now: dateti
     blobs = [(result_key(o.run.id), o.result.encode("utf-8"), at(now)) for o in long if o.result is not None]
     blobs += [(log_key(o.run.id, o.run.attempt), o.log, at(now)) for o in outcomes if o.log]
     tx.many("save_blobs", blobs)
+    tx.many("clear_checkpoints", [(o.run.id,) for o in outcomes if o.checkpoint and o.ended is Ended.SUCCEEDED])
+    tx.many("save_cached", _cached(tx, outcomes))
     tx.many("insert_ready", [(o.run.id,) for o in outcomes if o.state is RunState.READY])
     _obey_cancels(tx, [o.run.id for o in outcomes if o.state not in FINAL], now)
     tx.many("add_statistics", _statistics(tx, session, outcomes))
+
+
+def _cached(tx: Tx, outcomes: Sequence[Outcome]) -> list[Sequence[Any]]:
+    """Return the results to be kept for others; of several under one key the last."""
+    rows = {
+        o.cached.key: (o.cached.key, o.run.task, o.run.id, o.result, o.result_hash, tx.at(o.finished_at),
+                       tx.at(o.cached.expires_at))
+        for o in outcomes if o.cached is not None and o.ended is Ended.SUCCEEDED
+    }  # fmt: skip
+    return list(rows.values())
 
 
 def _obey_cancels(tx: Tx, ids: Sequence[RunId], now: datetime) -> None:

@@ -260,6 +260,7 @@ def copy_checkpoints(tx: Tx, pairs: Sequence[tuple[RunId, RunId]], now: datetime
     rows = [
         {"run_id": new_of[row.run_id], "attempt": 0, "done": 0.0, "note": "", "updated_at": now}
         | {column.name: getattr(row, column.name) for column in kept}
+        | {"checkpoint_attempt": 0}
         for row in tx.core(select(run_progress.c.run_id, *kept).where(left)).all()
     ]
     if rows:

@@ -11,13 +11,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Text, cast, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
+from mainspring.domain.progress import Progress
 from mainspring.domain.runs import RunKind
 from mainspring.domain.states import FailureKind, RunState
 from mainspring.encoding import encode
-from mainspring.ids import RunId, ScheduleId, is_id
+from mainspring.ids import RunId, ScheduleId, SessionId, is_id
 from mainspring.store.database import Tx
 from mainspring.store.queueing import log_key, parameters_key, result_key
-from mainspring.store.schema import artifacts, attempts, blobs, run_payloads, run_progress, runs, schedules, snapshots
+from mainspring.store.schema import attempts, blobs, run_payloads, run_progress, runs, schedules, snapshots
 from mainspring.store.types import storable
 
 _LOWEST, _HIGHEST = (f"{8 * c}-{4 * c}-{4 * c}-{4 * c}-{12 * c}" for c in "0f")
@@ -88,6 +89,11 @@ def find_run(tx: Tx, run_id: RunId) -> StoredRun | None:
         return None
     row = tx.core(run_query().where(runs.c.id == run_id)).one_or_none()
     return None if row is None else stored_run(row)
+
+
+def find_runs(tx: Tx, ids: Sequence[RunId]) -> list[StoredRun]:
+    """Return those of these runs that exist."""
+    return [stored_run(row) for row in tx.core(run_query().where(runs.c.id.in_(ids)))]
 
 
 def find_by_prefix(tx: Tx, prefix: str, most: int = 3) -> list[RunId]:
@@ -199,37 +205,38 @@ def still_running(tx: Tx, keys: Sequence[tuple[RunId, int]]) -> set[tuple[RunId,
     return running & set(keys)
 
 
-def save_progress(tx: Tx, rows: Sequence[tuple[RunId, int, float, float | None, str]], now: datetime) -> None:
-    """Keep the latest progress of running attempts: (run, attempt, done, total, note) each."""
-    for run_id, attempt, done, total, note in rows:
-        values = {"attempt": attempt, "done": done, "total": total, "note": storable(note), "updated_at": now}
+def save_progress(tx: Tx, rows: Sequence[tuple[RunId, int, Progress]], now: datetime) -> None:
+    """Keep the latest progress of running attempts: run, attempt and what it said."""
+    for run_id, attempt, said in rows:
+        values = {
+            "attempt": attempt, "done": said.done, "total": said.total, "note": storable(said.note),
+            "gained": said.gained, "span": said.span, "updated_at": now,
+        }  # fmt: skip
         if tx.core(update(run_progress).where(run_progress.c.run_id == run_id).values(**values)).rowcount == 0:
             tx.core(insert(run_progress).values(run_id=run_id, **values))
+
+
+def save_checkpoint(tx: Tx, session: SessionId, run_id: RunId, attempt: int, value: str, now: datetime) -> bool:
+    """Keep where a running attempt stands, in JSON; False when it does not hold its run (any more)."""
+    given = {"id": run_id, "attempt": attempt, "session": session, "value": value, "now": tx.at(now)}
+    return tx.run("save_checkpoint", given) == 1
+
+
+def checkpoint_of(tx: Tx, run_id: RunId) -> str | None:
+    """Return where a run stands, as JSON text, or None."""
+    found = tx.core(select(run_progress.c.checkpoint).where(run_progress.c.run_id == run_id)).scalar()
+    return None if found is None else str(found)
+
+
+def forget_checkpoint(tx: Tx, run_id: RunId) -> None:
+    """Make a run begin from its start; the caller holds its row."""
+    values = {"checkpoint": None, "checkpoint_attempt": None, "checkpoint_at": None}
+    tx.core(update(run_progress).where(run_progress.c.run_id == run_id).values(**values))
 
 
 def progress_of(tx: Tx, ids: Sequence[RunId]) -> dict[RunId, Row[Any]]:
     """Return the latest progress of these runs, of those that reported any."""
     return {row.run_id: row for row in tx.core(select(run_progress).where(run_progress.c.run_id.in_(ids)))}
-
-
-def add_artifact(tx: Tx, values: Mapping[str, Any]) -> None:
-    """Record an artifact that has been saved."""
-    if tx.repeated and find_artifact(tx, values["id"]) is not None:
-        return
-    tx.core(insert(artifacts).values(**values))
-
-
-def list_artifacts(tx: Tx, run_id: RunId | None = None, most: int = 100) -> Sequence[Row[Any]]:
-    """Return artifacts, newest first; those of one run if given."""
-    query = select(artifacts).order_by(artifacts.c.id.desc()).limit(most)
-    return tx.core(query if run_id is None else query.where(artifacts.c.run_id == run_id)).all()
-
-
-def find_artifact(tx: Tx, artifact_id: str) -> Row[Any] | None:
-    """Return the artifact of this id, or None."""
-    if not is_id(artifact_id):
-        return None
-    return tx.core(select(artifacts).where(artifacts.c.id == artifact_id)).one_or_none()
 
 
 def reopen(tx: Tx, run: StoredRun, place: int, now: datetime, more_tries: int) -> bool:

@@ -330,9 +330,14 @@ run_progress = Table(
     Column("done", Double, nullable=False),
     Column("total", Double),
     Column("note", Text, nullable=False),
+    Column("gained", Double, nullable=False, server_default=text("0")),
+    Column("span", Double, nullable=False, server_default=text("0")),
     Column("checkpoint", Json),
+    Column("checkpoint_attempt", Integer),
+    Column("checkpoint_at", Instant),
     Column("updated_at", Instant, nullable=False),
 )
+"""What running attempts report. Attempt 0 has reported nothing: the row is there for its checkpoint."""
 
 ready = Table(
     "ready",
@@ -368,6 +373,8 @@ result_cache = Table(
     Column("key", String(64), primary_key=True),
     Column("task", String(200), nullable=False),
     Column("run_id", Key, nullable=False),
+    Column("result", Json, nullable=False),
+    Column("result_hash", String(64), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False, index=True),
 )
@@ -541,5 +548,5 @@ artifacts = Table(
     Column("sha256", String(64), nullable=False),
     Column("location", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
-    Column("expires_at", Instant),
+    Column("expires_at", Instant, index=True),
 )

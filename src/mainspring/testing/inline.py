@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from mainspring.domain.control import RunCancelled
+from mainspring.domain.progress import length_of
 from mainspring.domain.tasks import Task
 from mainspring.encoding import decode, encode
+from mainspring.store.files.names import usable_name
+from mainspring.store.files.pieces import pieces_of
 
 T = TypeVar("T")
 
@@ -43,6 +46,10 @@ class RecordingContext:
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("task"))
     reports: list[tuple[float, float | None, str]] = field(default_factory=list)
     saved: list[SavedArtifact] = field(default_factory=list)
+    checkpoint: Any = None
+    """Where an earlier attempt stood, and then what the task saved last."""
+    checkpoints: list[Any] = field(default_factory=list)
+    """What the task saved, in order."""
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
         """Keep the report.
@@ -51,20 +58,45 @@ class RecordingContext:
             RunCancelled: `cancelled` is set.
         """
         self.reports.append((float(done), None if total is None else float(total), note))
+        self.beat()
+
+    def beat(self) -> None:
+        """Look whether the run is to stop.
+
+        Raises:
+            RunCancelled: `cancelled` is set.
+        """
         if self.cancelled:
             raise RunCancelled(f"run {self.run_id} was asked to stop")
+
+    def track(self, items: Iterable[T], total: float | None = None, note: str = "", start: float = 0) -> Iterator[T]:
+        """Give *items* and keep a report of each."""
+        known = length_of(items)
+        total = start + known if total is None and known is not None else total
+        self.progress(start, total, note)
+        for place, item in enumerate(items, 1):
+            yield item
+            self.progress(start + place, total, note)
+
+    def save_checkpoint(self, value: Any, every: timedelta | None = None) -> bool:
+        """Keep *value*; JSON must be able to hold it."""
+        self.checkpoint = decode(encode(value))
+        self.checkpoints.append(self.checkpoint)
+        return True
 
     def on_stop(self, callback: Callable[[str], object]) -> None:
         """Call *callback* at once if `cancelled` is set."""
         if self.cancelled:
             callback("cancelled")
 
-    def artifact(self, name: str, data: bytes | str | Path, media_type: str | None = None) -> str:
-        """Keep the artifact; return an id."""
-        content = (
-            data.read_bytes() if isinstance(data, Path) else data.encode() if isinstance(data, str) else bytes(data)
-        )
-        self.saved.append(SavedArtifact(name, content, media_type))
+    def artifact(self, name: str, data: Any, media_type: str | None = None) -> str:
+        """Keep the artifact; return an id.
+
+        Raises:
+            ArtifactRefused: its name or type is not usable.
+        """
+        name = usable_name(name)
+        self.saved.append(SavedArtifact(name, b"".join(pieces_of(name, data)), media_type))
         return f"artifact-{len(self.saved)}"
 
 
@@ -79,6 +111,7 @@ class TaskResult:
     progress: tuple[tuple[float, float | None, str], ...]
     """Each report: done, total, note."""
     artifacts: tuple[SavedArtifact, ...]
+    checkpoints: tuple[Any, ...] = ()
 
 
 def run_task(task: Task[..., Any], /, **parameters: Any) -> TaskResult:
@@ -101,7 +134,7 @@ def run_task(task: Task[..., Any], /, **parameters: Any) -> TaskResult:
     with _recorded(recorded.log) as lines:
         result = _call(task, arguments)
     encode(result)
-    return TaskResult(result, tuple(lines), tuple(recorded.reports), tuple(recorded.saved))
+    return TaskResult(result, tuple(lines), tuple(recorded.reports), tuple(recorded.saved), tuple(recorded.checkpoints))
 
 
 def _arguments(task: Task[..., Any], parameters: Mapping[str, Any], context: RecordingContext) -> dict[str, Any]:

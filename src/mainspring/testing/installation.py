@@ -26,10 +26,12 @@ from mainspring.domain.tasks import Task
 from mainspring.errors import InvalidInput
 from mainspring.ids import RunId, SessionId, uuid7
 from mainspring.runtime.worker import outcomes
-from mainspring.runtime.worker.artifacts import ArtifactStore
 from mainspring.runtime.worker.attempt import Attempt, AttemptContext
 from mainspring.runtime.worker.execution import Surroundings, TaskExecution
 from mainspring.runtime.worker.logs import AttemptHandler
+from mainspring.runtime.worker.reports import progress_of
+from mainspring.runtime.worker.result_cache import ResultCache
+from mainspring.services.artifacts import ArtifactStore
 from mainspring.services.catalog import Catalog
 from mainspring.services.fire import Firer
 from mainspring.services.maintenance import Stager
@@ -88,6 +90,7 @@ class TestApp:
         self.client = Client(self._application, "test")
         self._firer, self._stager = Firer(self._database, self.clock), Stager(self._database, self.clock)
         self._artifacts = ArtifactStore(self._database, self.clock, folder / "artifacts")
+        self._results = ResultCache(self._database, self.clock)
         described = self._catalog.describe()
         self._database.write(lambda tx: tables.put_tasks(tx, described, start))
         self._application.scheduling.apply(specs, "test", "test")
@@ -213,7 +216,11 @@ class TestApp:
             return outcomes.given_back(run, now, f"the test has no task {run.task!r}")
         if run.expires_at is not None and run.expires_at <= now:
             return outcomes.expired(run, now)
-        attempt, ended = Attempt(run, now, task), list[Outcome]()
+        looked = self._results.look([(run, task)]).get(run.id)
+        if looked is not None and looked.found is not None:
+            return outcomes.taken_over(run, looked.found, now)
+        attempt, ended = Attempt(run, now, task, session=self._session), list[Outcome]()
+        attempt.cache_key = None if looked is None else looked.key
         around = Surroundings(
             self._database, self.clock, self._artifacts, lambda text: text, self._enter,
             lambda attempt, outcome: ended.append(outcome),
@@ -229,7 +236,7 @@ class TestApp:
 
     def _save_progress(self, attempt: Attempt) -> None:
         if attempt.progress is not None:
-            row = (attempt.run.id, attempt.run.attempt, *attempt.progress)
+            row = (attempt.run.id, attempt.run.attempt, progress_of(attempt))
             self._database.write(lambda tx: stored.save_progress(tx, [row], self.clock.now()))
 
     def _enter(self, task: Task[..., Any], context: AttemptContext) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def record_of(view: RunView, log: str) -> RunRecord:
         priority=run.priority,
         parameters=view.parameters,
         result=view.result,
-        error=run.failure_message or run.state_reason,
+        error=None if run.state is RunState.SUCCEEDED else run.failure_message or run.state_reason,
         traceback=view.attempts[-1].traceback if view.attempts else None,
         attempts=len(view.attempts),
         due_at=run.due_at,

@@ -25,6 +25,9 @@ def verify_small_tables(seen: Look) -> Verdict:
     for table in ("run_progress", "artifacts"):
         for run_id in sorted({row[0] for row in seen.rows(_ORPHANS[table])}):
             verdict.error(f"{table}_without_run", f"run {run_id}", f"has rows in {table}, but does not exist")
+    for run_id, by, attempt in seen.rows(_CHECKPOINTS):
+        sentence = f"its checkpoint is of attempt {by}, and it has had {attempt}"
+        verdict.error("checkpoint_unexpected", f"run {run_id}", sentence)
     _check_sessions(seen, verdict)
     _check_places(seen, verdict)
     _check_circles(seen, verdict)
@@ -50,6 +53,10 @@ _ORPHANS: Final = {
     table: f"SELECT key(o.run_id) FROM {table} o WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = o.run_id)"  # noqa: S608 - two fixed names
     for table in ("run_progress", "artifacts")
 }
+_CHECKPOINTS: Final = (
+    "SELECT key(r.id), p.checkpoint_attempt, r.attempt FROM run_progress p JOIN runs r ON r.id = p.run_id "
+    "WHERE (p.checkpoint IS NULL) <> (p.checkpoint_attempt IS NULL) OR p.checkpoint_attempt > r.attempt"
+)
 _NEXT_OWNER: Final = {
     table: f"SELECT key(schedule_id) FROM {table} WHERE schedule_id > :after ORDER BY schedule_id LIMIT 1"  # noqa: S608 - two fixed names
     for table in ("occurrences", "schedule_versions")

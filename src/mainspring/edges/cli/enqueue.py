@@ -65,6 +65,9 @@ def enqueue(
     label: Annotated[
         list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="A label, for filters.")
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Compute the result, whatever an earlier run has left in the cache.")
+    ] = False,
     wait: Wait = False,
     timeout: Timeout = None,
     as_json: AsJson = False,
@@ -90,6 +93,7 @@ def enqueue(
         due_at=_due_at(delay, at, now),
         expires=_expires(expires),
         labels=pairs(label or [], "--label"),
+        fresh=fresh,
     )
     application = open_new(context)
     describe(application, project)

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from mainspring.edges.cli import (
     artifacts,
+    cache,
     clock,
     db,
     dead,
@@ -188,6 +189,7 @@ schedules.register(app)
 queues.register(app)
 workers.register(app)
 artifacts.register(app)
+cache.register(app)
 status.register(app)
 clock.register(app)
 db.register(app)

@@ -11,16 +11,17 @@ import typer
 
 from mainspring.edges.cli.opening import open_existing
 from mainspring.edges.cli.options import AsJson, RunIdArgument
-from mainspring.edges.cli.runs import run_json, run_note
+from mainspring.edges.cli.runs import run_json, run_note, step_in_words, step_json
 from mainspring.edges.cli.screen import Cell, is_terminal, print_facts, print_json, say
 from mainspring.edges.cli.times import from_now, local_zone, span, stamp
 from mainspring.edges.cli.wording import state_cell, took
 
 if TYPE_CHECKING:
     from mainspring.app import Application
-    from mainspring.services.reading import AttemptView, RunView, StoredRun
+    from mainspring.services.reading import AttemptView, Checkpoint, RunView, StoredRun
 
 _LOOK_EVERY = 0.5
+_LONGEST_CHECKPOINT = 80
 
 
 def show(context: typer.Context, run: RunIdArgument, as_json: AsJson = False) -> None:
@@ -70,15 +71,16 @@ def view_json(view: RunView) -> dict[str, Any]:
         "attempt", "outcome", "charged", "started_at", "finished_at", "reason", "error_type", "error_message",
         "traceback",
     )  # fmt: skip
-    progress = None if view.progress is None else dict(zip(("done", "total", "note"), view.progress, strict=True))
-    shown = ("id", "attempt", "name", "media_type", "size", "sha256", "location", "created_at")
+    shown = ("id", "attempt", "name", "media_type", "size", "sha256", "location", "created_at", "expires_at")
     return {
         **run_json(view.run),
         "parameters": view.parameters,
         "result": view.result,
         "has_result": view.has_result,
         "snapshot": view.snapshot,
-        "progress": progress,
+        "progress": step_json(view.step),
+        "checkpoint": None if view.checkpoint is None else checkpoint_json(view.checkpoint),
+        "snoozes": view.snoozes,
         "attempts": [{name: getattr(attempt, name) for name in names} for attempt in view.attempts],
         "replays": list(view.replays),
         "artifacts": [{name: artifact[name] for name in shown} for artifact in view.artifacts],
@@ -131,6 +133,7 @@ def _facts(view: RunView, now: datetime, where: tzinfo | None) -> list[tuple[str
         ("priority", priority_word(run.priority)),
         ("decided by", said),
         ("tries", f"{run.tries} of {run.max_tries}" + (", at most once" if run.at_most_once else "")),
+        ("snoozed", f"{view.snoozes} times" if view.snoozes > 1 else "once" if view.snoozes else ""),
         ("labels", ", ".join(f"{name}={value}" for name, value in run.labels.items())),
         ("created", at(run.created_at)),
         ("due", at(run.due_at)),
@@ -138,17 +141,26 @@ def _facts(view: RunView, now: datetime, where: tzinfo | None) -> list[tuple[str
         ("started", at(run.started_at)),
         ("finished", at(run.finished_at)),
         ("took", took(run.started_at, run.finished_at)),
-        ("progress", progress_in_words(view)),
+        ("progress", "" if view.step is None else step_in_words(view.step)),
+        ("checkpoint", _checkpoint_in_words(view, now)),
     ]
 
 
-def progress_in_words(view: RunView) -> str:
-    """Return the latest progress, such as `30 of 50 (60 %): parsing`; empty where none was reported."""
-    if view.progress is None:
+def _checkpoint_in_words(view: RunView, now: datetime) -> str:
+    from mainspring.encoding import encode
+
+    kept = view.checkpoint
+    if kept is None:
         return ""
-    done, total, note = view.progress
-    said = f"{done:g}" if not total else f"{done:g} of {total:g} ({100 * done / total:.0f} %)"
-    return f"{said}: {note}" if note else said
+    text = encode(kept.value)
+    text = text if len(text) <= _LONGEST_CHECKPOINT else f"{text[:_LONGEST_CHECKPOINT]}…"
+    by = f"saved by attempt {kept.attempt}" if kept.attempt else "left by the run that it repeats"
+    return f"{text}, {by} {from_now(kept.saved_at, now)}"
+
+
+def checkpoint_json(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return a checkpoint as JSON values."""
+    return {"value": checkpoint.value, "attempt": checkpoint.attempt, "saved_at": checkpoint.saved_at}
 
 
 def _print_attempt(attempt: AttemptView, where: tzinfo | None) -> None:

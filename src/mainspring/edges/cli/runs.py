@@ -11,12 +11,12 @@ from mainspring.edges.cli.opening import open_existing
 from mainspring.edges.cli.options import AsJson, Reason, RunIdArgument
 from mainspring.edges.cli.project import actor
 from mainspring.edges.cli.screen import Cell, Column, Row, is_terminal, print_json, print_table, say
-from mainspring.edges.cli.times import from_now, local_zone, stamp
+from mainspring.edges.cli.times import from_now, local_zone, span, stamp
 from mainspring.edges.cli.wording import short_id, state_cell, took
 
 if TYPE_CHECKING:
     from mainspring.app import Application
-    from mainspring.services.reading import RunFilter, StoredRun
+    from mainspring.services.reading import RunFilter, Step, StoredRun
 
 _COLUMNS = (
     Column("run"),
@@ -77,7 +77,9 @@ def list_(
     found = application.reading.runs(wanted, limit, start)
     following = found[-1].id if len(found) == limit else None
     if as_json:
-        print_json({"runs": [run_json(run) for run in found], "next_before": following})
+        steps = application.reading.steps([run.id for run in found if run.state == "running"])
+        listed = [{**run_json(run), "progress": step_json(steps.get(run.id))} for run in found]
+        print_json({"runs": listed, "next_before": following})
     elif not found:
         _say_none(wanted, before)
     else:
@@ -95,9 +97,16 @@ def cancel(context: typer.Context, run: RunIdArgument, reason: Reason = "", as_j
         say(answer.in_words())
 
 
-def retry(context: typer.Context, run: RunIdArgument, as_json: AsJson = False) -> None:
+def retry(
+    context: typer.Context,
+    run: RunIdArgument,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Forget its checkpoint, from which it goes on otherwise.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Make a failed run ready again, with as many tries as it had at first."""
-    after = open_existing(context).steering.retry(run, actor())
+    after = open_existing(context).steering.retry(run, actor(), from_start=from_start)
     if as_json:
         print_json(run_json(after))
     else:
@@ -137,13 +146,15 @@ def pairs(given: Sequence[str], option: str) -> dict[str, str]:
 def print_runs(application: Application, found: Sequence[StoredRun]) -> None:
     """Print runs as a table, and the zone of its times."""
     now, (where, zone) = application.clock.now(), local_zone()
-    rows = [_row(run, now, where) for run in found]
+    running = [run.id for run in found if run.state == "running"]
+    steps = application.reading.steps(running) if running else {}
+    rows = [_row(run, now, where, steps.get(run.id)) for run in found]
     used = [place for place in range(len(_COLUMNS)) if any(_text(row[place]) for row in rows)]
     print_table([_COLUMNS[place] for place in used], [[row[place] for place in used] for row in rows])
     say(f"times: {zone}", "dim")
 
 
-def _row(run: StoredRun, now: Any, where: Any) -> Row:
+def _row(run: StoredRun, now: Any, where: Any, step: Step | None = None) -> Row:
     from mainspring.domain.priority import priority_word
 
     return (
@@ -157,7 +168,7 @@ def _row(run: StoredRun, now: Any, where: Any) -> Row:
         stamp(run.created_at, where),
         from_now(run.created_at, now),
         took(run.started_at, run.finished_at),
-        Cell(run_note(run, now), "red" if run.failure_kind else "dim"),
+        Cell(run_note(run, now) or ("" if step is None else step_in_words(step)), "red" if run.failure_kind else "dim"),
     )
 
 
@@ -173,6 +184,34 @@ def run_note(run: StoredRun, now: Any) -> str:
     if run.cancel_requested_at is not None and run.state is RunState.RUNNING:
         return "was asked to cancel"
     return (run.state_reason or "").partition("\n")[0]
+
+
+def step_in_words(step: Step) -> str:
+    """Return how far a run is, such as `30 of 50 (60 %): parsing — about 3 min left`."""
+    from mainspring.domain.progress import rounded
+
+    said = f"{step.done:g}"
+    if step.total:
+        said = f"{step.done:g} of {step.total:g} ({100 * step.done / step.total:.0f} %)"
+    said = f"{said}: {step.note}" if step.note else said
+    if step.stalled_for is not None:
+        return f"{said} — nothing new for {span(step.stalled_for)}"
+    return f"{said} — about {span(rounded(step.left))} left" if step.left else said
+
+
+def step_json(step: Step | None) -> dict[str, Any] | None:
+    """Return how far a run is as JSON values; times are seconds."""
+    if step is None:
+        return None
+    return {
+        "done": step.done,
+        "total": step.total,
+        "note": step.note,
+        "percent": None if not step.total else round(100 * step.done / step.total, 1),
+        "seconds_left": None if step.left is None else round(step.left.total_seconds(), 1),
+        "stalled_for": None if step.stalled_for is None else round(step.stalled_for.total_seconds(), 1),
+        "reported_at": step.reported_at,
+    }
 
 
 def _text(cell: str | Cell) -> str:

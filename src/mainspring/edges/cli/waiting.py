@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from mainspring.edges.cli.failures import Failed
-from mainspring.edges.cli.run import progress_in_words, view_json
+from mainspring.edges.cli.run import view_json
+from mainspring.edges.cli.runs import step_in_words
 from mainspring.edges.cli.screen import is_terminal, print_json, say
 from mainspring.edges.cli.wording import many, short_id, state_cell, took
 
@@ -100,7 +101,7 @@ def _under_way(views: Sequence[RunView], open_: Sequence[RunView]) -> str:
     if len(views) > 1:
         return f"{len(views) - len(open_)} of {many(len(views), 'run')} ended"
     view = open_[0]
-    progress = progress_in_words(view)
+    progress = "" if view.step is None else step_in_words(view.step)
     tries = f", try {view.run.tries + 1} of {view.run.max_tries}" if view.run.tries else ""
     return f"{view.run.state}{tries}" + (f"  {progress}" if progress else "")
 

@@ -13,7 +13,7 @@ from mainspring.domain.tasks import Task
 from mainspring.errors import MainspringError
 from mainspring.runtime.isolation import frames, system, wire
 from mainspring.runtime.worker import outcomes
-from mainspring.runtime.worker.attempt import Attempt, StopCause
+from mainspring.runtime.worker.attempt import Attempt, StopCause, silence_in_words
 from mainspring.runtime.worker.execution import ParametersUnread, Surroundings
 
 
@@ -40,7 +40,7 @@ class IsolatedExecution:
             return None
         limits = self._task.limits.to_json()
         own = {"memory": limits["memory_limit"], "cpu": limits["cpu_limit"]}
-        times = {"soft": limits["soft_time_limit"], "hard": limits["time_limit"]}
+        times = {"soft": limits["soft_time_limit"], "hard": limits["time_limit"], "silence": limits["silence_limit"]}
         further = {"recycle": limits["recycle_after"], "output": limits["output_limit"]}
         body = {"run": wire.run_to_json(self.attempt.run), "parameters": text, "limits": own, "spool": str(spool)}
         return frames.message(frames.LIMITS, own | times | further) + frames.message(frames.RUN, body)
@@ -74,12 +74,16 @@ class IsolatedExecution:
         Raises:
             MainspringError: it cannot be answered.
         """
-        if question["what"] != "artifact":
-            raise MainspringError(f"a child asked for {question['what']!r}, which this worker does not know")
-        run = self.attempt.run
-        # The name alone: what a child says never becomes a path outside of the folder.
-        file = spool / Path(question["file"]).name
-        return self._around.artifacts.save(run.id, run.attempt, question["name"], file, question["media_type"])
+        host = self._around.host
+        if question["what"] == "artifact":
+            # The name alone: what a child says never becomes a path outside of the folder.
+            file = spool / Path(question["file"]).name
+            return host.save_artifact(self.attempt, question["name"], file, question["media_type"])
+        if question["what"] == "checkpoint":
+            return host.read_checkpoint(self.attempt)
+        if question["what"] == "save_checkpoint":
+            return host.save_checkpoint(self.attempt, question["text"])
+        raise MainspringError(f"a child asked for {question['what']!r}, which this worker does not know")
 
     def ended(self, body: dict[str, Any]) -> None:
         """Record how the function ended, as the child says."""
@@ -107,7 +111,7 @@ class IsolatedExecution:
             outcome = outcomes.given_back(attempt.run, now, redact(reason[:1_000]))
         elif why == "stop" and attempt.stop in (StopCause.CANCELLED, StopCause.INTERRUPTED):
             outcome = outcomes.stopped(attempt, now, redact)
-        elif why in ("time", "memory", "cpu", "processes"):
+        elif why in ("time", "silent", "memory", "cpu", "processes"):
             outcome = outcomes.limit_exceeded(attempt, why, self._said(why, body), now, redact)
         else:
             reason = "its worker could not renew the lease" if why == "lease" else "its child process was stopped"
@@ -126,6 +130,8 @@ class IsolatedExecution:
         limits = self._task.limits
         if why == "time":
             return f"it ran longer than its time limit of {self.hard_limit or 0:g} s and was killed"
+        if why == "silent":
+            return f"{silence_in_words(limits)}; it went on when it was told to stop and was killed"
         if why == "memory":
             return (
                 f"it took {body['used']} bytes of memory, more than its limit of {limits.memory_limit}, and was killed"

@@ -15,6 +15,8 @@ LARGEST: Final = 256 * 1024 * 1024
 LIMITS, RUN, STOP, KILL, ANSWER = b"L", b"R", b"S", b"K", b"A"
 # From a runner through its keeper to the worker. An ending is CLEAN, or the runner left something and is replaced.
 PROGRESS, QUESTION, CLEAN, SOILED = b"P", b"Q", b"E", b"F"
+# From a runner to its keeper alone: the task goes on.
+BEAT = b"T"
 # From a keeper to the worker.
 HELLO, OUTPUT, GONE = b"H", b"O", b"G"
 # Between the worker and the fork server.

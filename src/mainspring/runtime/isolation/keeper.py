@@ -32,6 +32,7 @@ _FASTEST_GROWTH: Final = 1_000_000_000
 """Bytes a second of growth for which the looks at memory come closer together as it nears its limit."""
 MOST_PROCESSES: Final = 1_000
 _CPU_GRACE: Final = 1.0
+_SILENCE_GRACE: Final = 5.0
 _GOODBYE: Final = 1.0
 _LONGEST_KILL: Final = 10.0
 _LOOK_FOR_STRAYS: Final = 1.0
@@ -48,6 +49,7 @@ class Limits:
 
     soft: float = math.inf
     hard: float = math.inf
+    silence: float = math.inf
     memory: float = math.inf
     cpu: float = math.inf
     recycle: int = 1
@@ -69,7 +71,11 @@ class Job:
     cpu: float
     orphans_cpu: float
     funnel: Funnel
+    heard_at: float = 0.0
+    """When the task said last that it goes on."""
     told: bool = False
+    silent: bool = False
+    """It was told to stop because nothing was heard of it."""
     cpu_told: bool = False
     look_at: float = 0.0
     kill_at: float = math.inf
@@ -170,6 +176,8 @@ class Keeper:
         dates = [job.look_at, job.kill_at, job.began + limits.hard, self._deadline.get() or math.inf]
         if not job.told:
             dates.append(job.began + limits.soft)
+        if not job.silent:
+            dates.append(job.heard_at + limits.silence)
         return min(dates) - now
 
     def _say(self, data: bytes) -> None:
@@ -237,6 +245,7 @@ class Keeper:
             system.cpu_seconds(current.pid) if counted else 0.0,
             _children_cpu() if counted else 0.0,
             Funnel(limits.output),
+            heard_at=now,
             look_at=now + (_CLOSEST_LOOK if counted else LOOK_EVERY),
         )
         current.runs += 1
@@ -276,6 +285,7 @@ class Keeper:
             self._runner.ready = True
         if self._job is None:
             return
+        self._job.heard_at = _CLOCK.monotonic()
         if kind in (frames.PROGRESS, frames.QUESTION):
             self._say(frames.frame(kind, body))
         elif kind in (frames.CLEAN, frames.SOILED):
@@ -407,11 +417,15 @@ class Keeper:
         elif now >= job.began + limits.hard:
             self._kill_run("time")
         elif now >= job.kill_at:
-            self._kill_run("stop")
+            self._kill_run("silent" if job.silent else "stop")
         else:
             if not job.told and now >= job.began + limits.soft:
                 job.told = True
                 system.send(current.pid, runner.SIGNALS["soft_time_limit"])
+            if not job.silent and now >= job.heard_at + limits.silence:
+                job.silent = True
+                job.kill_at = min(job.kill_at, now + _SILENCE_GRACE)
+                system.send(current.pid, runner.SIGNALS["silence_limit"])
             if now >= job.look_at:
                 self._look(job, current, now)
             if job.funnel.waiting:

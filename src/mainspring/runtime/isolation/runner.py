@@ -33,11 +33,11 @@ from mainspring.runtime.isolation.channel import Channel
 from mainspring.runtime.isolation.code import ChildCode, IsolatedCode
 from mainspring.runtime.isolation.leftovers import Surface
 from mainspring.runtime.isolation.wire import raised_to_json, run_from_json
-from mainspring.runtime.worker.artifacts import content_of
 from mainspring.runtime.worker.attempt import Attempt, AttemptContext, StopCause, stop_error
 from mainspring.runtime.worker.executors import new_loop
 from mainspring.runtime.worker.logs import AttemptFormatter
 from mainspring.runtime.worker.outcomes import describe
+from mainspring.store.files.pieces import pieces_of
 
 _FIRST: Final = getattr(signal, "SIGRTMIN", 34) + 6
 SIGNALS: Final = {
@@ -45,6 +45,7 @@ SIGNALS: Final = {
     "cancelled": _FIRST + 1,
     "interrupted": _FIRST + 2,
     "cpu_limit": _FIRST + 3,
+    "silence_limit": _FIRST + 4,
 }
 """How a keeper tells its runner to stop; it may be in the middle of anything."""
 _PROGRESS_EVERY: Final = 0.1
@@ -314,36 +315,61 @@ class ChildContext(AttemptContext):
     """The context that a task receives in a child process."""
 
     def __init__(self, attempt: Attempt, channel: Channel, spool: Path) -> None:
-        super().__init__(attempt, _Spool(channel, spool))
+        super().__init__(attempt, _Line(channel, spool))
         self._channel = channel
-        self._said_at = -math.inf
+        self._said_at = self._beat_said_at = -math.inf
+        limits = attempt.task.limits if attempt.task is not None else None
+        self._must_beat = limits is not None and limits.silence_limit is not None
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
         """Report how far the work is; what follows within a tenth of a second is said at the end."""
         try:
             super().progress(done, total, note)
         finally:
-            now = _CLOCK.monotonic()
+            now = self._attempt.beat_at
             if now - self._said_at >= _PROGRESS_EVERY:
                 self._said_at = now
                 self._channel.say(frames.PROGRESS, self._attempt.progress)
 
+    def _hear(self) -> float:
+        """Note that the attempt was heard of, and say so, ten times a second at most."""
+        now = super()._hear()
+        if self._must_beat and now - self._beat_said_at >= _PROGRESS_EVERY:
+            self._beat_said_at = now
+            self._channel.say(frames.BEAT, None)
+        return now
 
-class _Spool:
-    """Hands artifacts to the worker, through files."""
+
+class _Line:
+    """Asks the worker for what an attempt asks of its context; artifacts go through files."""
 
     def __init__(self, channel: Channel, folder: Path) -> None:
         self._channel, self._folder = channel, folder
 
-    def save(self, run_id: str, attempt: int, name: str, data: bytes | str | Path, media_type: str | None) -> str:
+    def save_artifact(self, attempt: Attempt, name: str, data: Any, media_type: str | None) -> str:
         """Have *data* saved by the worker; return the artifact's id."""
         path = self._folder / uuid7()
-        path.write_bytes(content_of(name, data))
         try:
+            with path.open("xb") as file:
+                for piece in pieces_of(name, data):
+                    file.write(piece)
             said: str = self._channel.ask("artifact", name=name, file=path.name, media_type=media_type)
         finally:
             path.unlink(missing_ok=True)
         return said
+
+    def read_checkpoint(self, attempt: Attempt) -> str | None:
+        """Ask what was saved last."""
+        said: str | None = self._channel.ask("checkpoint")
+        return said
+
+    def save_checkpoint(self, attempt: Attempt, text: str) -> None:
+        """Have *text* saved."""
+        self._channel.ask("save_checkpoint", text=text)
+
+    def monotonic(self) -> float:
+        """Return the time of this machine."""
+        return _CLOCK.monotonic()
 
 
 @contextlib.contextmanager

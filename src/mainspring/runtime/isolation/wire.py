@@ -40,10 +40,12 @@ def raised_to_json(error: Raised) -> dict[str, Any]:
         "message": error.error_message,
         "traceback": error.traceback,
         "delay": None if error.delay is None else error.delay // _MICROSECOND,
+        "until": None if error.until is None else error.until.isoformat(),
     }
 
 
 def raised_from_json(body: Mapping[str, Any]) -> Raised:
     """Return the error that `raised_to_json` wrote."""
     delay = None if body["delay"] is None else body["delay"] * _MICROSECOND
-    return Raised(Why(body["why"]), body["type"], body["message"], body["traceback"], delay)
+    until = None if body["until"] is None else datetime.fromisoformat(body["until"])
+    return Raised(Why(body["why"]), body["type"], body["message"], body["traceback"], delay, until)

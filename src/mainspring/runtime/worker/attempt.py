@@ -6,20 +6,23 @@ import logging
 import math
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-from mainspring.domain.control import RunCancelled, SoftTimeLimit
+from mainspring.domain.control import RunCancelled, SilenceLimit, SoftTimeLimit
+from mainspring.domain.duration import duration_in_words
+from mainspring.domain.progress import Pace, length_of
 from mainspring.domain.runs import ClaimedRun
-from mainspring.domain.tasks import Task
+from mainspring.domain.tasks import Limits, Task
+from mainspring.encoding import INLINE_LIMIT, decode, encode
 from mainspring.errors import InvalidInput
-from mainspring.ids import RunId
+from mainspring.ids import SessionId
 from mainspring.runtime.worker.logs import AttemptLog
 
+T = TypeVar("T")
 _log = logging.getLogger("mainspring.worker")
 
 
@@ -27,9 +30,13 @@ class StopCause(StrEnum):
     """Why a running attempt was told to stop."""
 
     SOFT_LIMIT = "soft_time_limit"
+    SILENT = "silence_limit"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
     LOST = "lost"
+
+
+_LIMITS: Final = (StopCause.SOFT_LIMIT, StopCause.SILENT)
 
 
 @dataclass(eq=False)
@@ -51,6 +58,14 @@ class Attempt:
     _callbacks: list[Callable[[str], object]] = field(default_factory=list)
     progress: tuple[float, float | None, str] | None = None
     progress_changed: bool = False
+    pace: Pace = field(default_factory=Pace)
+    session: SessionId | None = None
+    """The session that holds the run; None in a child process, which writes nothing itself."""
+    beat_at: float = 0.0
+    """When it was last heard of, by the monotonic clock."""
+    checkpoint_saved: bool = False
+    cache_key: str | None = None
+    """Under which its result is kept for runs with the same parameters, if at all."""
     done: bool = False
     """Its outcome has been decided; a later one is dropped."""
     # Reentrant: in a child process a signal may tell the attempt to stop while its own thread is in here.
@@ -61,10 +76,16 @@ class Attempt:
         """Return what tells this attempt from all others."""
         return self.run.id, self.run.attempt
 
+    @property
+    def may_have_checkpoint(self) -> bool:
+        """Return whether this run may have saved where it stands; only a task with a context can."""
+        earlier = self.run.attempt > 1 and self.task is not None and self.task.context_parameter is not None
+        return self.checkpoint_saved or earlier
+
     def ask_to_stop(self, cause: StopCause) -> None:
         """Tell the attempt to stop; the first cause stands, but a lost lease overrides all, and a soft limit none."""
-        if self.stop in (None, StopCause.SOFT_LIMIT) or cause is StopCause.LOST:
-            if self.stop is cause:
+        if self.stop is None or self.stop in _LIMITS or cause is StopCause.LOST:
+            if self.stop is cause or (self.stop is not None and cause in _LIMITS):
                 return
             with self._lock:
                 self.stop = cause
@@ -101,18 +122,30 @@ class Attempt:
             return first
 
 
-class ArtifactSaver(Protocol):
-    """Keeps artifacts: an `ArtifactStore`, or what stands for it in a child process."""
+class Host(Protocol):
+    """What does for an attempt what it asks of its context: its worker, or what stands for that in a child process."""
 
-    def save(self, run_id: RunId, attempt: int, name: str, data: bytes | str | Path, media_type: str | None) -> str:
+    def save_artifact(self, attempt: Attempt, name: str, data: Any, media_type: str | None) -> str:
         """Keep *data*; return the new artifact's id."""
+
+    def read_checkpoint(self, attempt: Attempt) -> str | None:
+        """Return what was saved last, as JSON text, or None."""
+
+    def save_checkpoint(self, attempt: Attempt, text: str) -> None:
+        """Keep *text* durably, or raise."""
+
+    def monotonic(self) -> float:
+        """Return the time by which attempts are heard of."""
 
 
 class AttemptContext:
     """The context that a task receives."""
 
-    def __init__(self, attempt: Attempt, artifacts: ArtifactSaver) -> None:
-        self._attempt, self._artifacts = attempt, artifacts
+    def __init__(self, attempt: Attempt, host: Host) -> None:
+        self._attempt, self._host = attempt, host
+        self._stands_at: str | None = None
+        self._looked = False
+        self._saved_at: float | None = None
         self.run_id: str = attempt.run.id
         self.attempt: int = attempt.run.attempt
         self.task: str = attempt.run.task
@@ -137,23 +170,96 @@ class AttemptContext:
             InvalidInput: a number is not finite.
             RunCancelled: the run was asked to stop; let it pass, and the attempt ends here.
             SoftTimeLimit: it has run for its soft time limit.
+            SilenceLimit: it was not heard of for its silence limit.
         """
         if not (math.isfinite(done) and (total is None or math.isfinite(total))):
             raise InvalidInput(f"progress {done} of {total} is not a finite number")
         self._attempt.progress = (float(done), None if total is None else float(total), note)
         self._attempt.progress_changed = True
+        self.beat()
+
+    def track(self, items: Iterable[T], total: float | None = None, note: str = "", start: float = 0) -> Iterator[T]:
+        """Give *items* one by one and report each as done; raises what `progress` raises."""
+        known = length_of(items)
+        if total is None and known is not None:
+            total = start + known
+        done = start
+        self.progress(done, total, note)
+        for item in items:
+            yield item
+            done += 1
+            self.progress(done, total, note)
+
+    def beat(self) -> None:
+        """Say that the work goes on.
+
+        Raises:
+            RunCancelled: the run was asked to stop.
+            SoftTimeLimit: it has run for its soft time limit.
+            SilenceLimit: it was not heard of for its silence limit.
+        """
+        self._hear()
         if self.cancelled:
             raise stop_error(self._attempt)
 
+    def _hear(self) -> float:
+        """Note that the attempt was heard of now; return when that is."""
+        now = self._attempt.beat_at = self._host.monotonic()
+        return now
+
+    @property
+    def checkpoint(self) -> Any:
+        """Return what was saved last, by this attempt or an earlier one; None at first."""
+        if not self._looked:
+            self._stands_at = self._host.read_checkpoint(self._attempt)
+            self._looked = True
+        return decode(self._stands_at)
+
+    def save_checkpoint(self, value: Any, every: timedelta | None = None) -> bool:
+        """Save where the work stands; return whether it was time to, which *every* says.
+
+        Raises:
+            NotSerialisable: JSON cannot hold it.
+            InvalidInput: it is longer than 64 KiB.
+            LeaseLost: the run belongs to another worker by now; nothing was written.
+        """
+        now = self._hear()
+        if every is not None and self._saved_at is not None and now - self._saved_at < every.total_seconds():
+            return False
+        text = encode(value)
+        if (size := len(text.encode("utf-8"))) > INLINE_LIMIT:
+            raise InvalidInput(
+                f"the checkpoint has {size} bytes of JSON, more than {INLINE_LIMIT}; save what is large as an artifact "
+                "and its id in the checkpoint"
+            )
+        self._host.save_checkpoint(self._attempt, text)
+        self._stands_at, self._looked, self._saved_at = text, True, now
+        return True
+
     def artifact(self, name: str, data: Any, media_type: str | None = None) -> str:
-        """Save *data* under *name* with this run; return the artifact's id."""
-        return self._artifacts.save(self._attempt.run.id, self._attempt.run.attempt, name, data, media_type)
+        """Save *data* under *name* with this run; return the artifact's id.
+
+        Raises:
+            ArtifactRefused: it is not kept; the run may go on without.
+        """
+        self._hear()
+        artifact_id = self._host.save_artifact(self._attempt, name, data, media_type)
+        self._hear()
+        return artifact_id
 
 
 def stop_error(attempt: Attempt) -> RunCancelled | SoftTimeLimit:
     """Return what is raised in an attempt that was told to stop."""
+    limits = attempt.task.limits if attempt.task is not None else Limits()
+    if attempt.stop is StopCause.SILENT:
+        return SilenceLimit(silence_in_words(limits))
     if attempt.stop is StopCause.SOFT_LIMIT:
-        limit = attempt.task.limits.soft_time_limit if attempt.task is not None else None
+        limit = limits.soft_time_limit
         after = f" of {limit.total_seconds():g} s" if limit is not None else ""
         return SoftTimeLimit(f"run {attempt.run.id} has run for its soft time limit{after}")
     return RunCancelled(f"run {attempt.run.id} was asked to stop")
+
+
+def silence_in_words(limits: Limits) -> str:
+    """Return for how long a task with these limits was not heard of when that was too long."""
+    return f"silent for {duration_in_words(limits.silence_limit or timedelta(0))}"

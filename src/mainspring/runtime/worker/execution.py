@@ -14,9 +14,10 @@ from mainspring.domain.tasks import Task
 from mainspring.errors import NotFound, StoreUnavailable
 from mainspring.ids import RunId
 from mainspring.runtime.worker import outcomes
-from mainspring.runtime.worker.artifacts import ArtifactStore
 from mainspring.runtime.worker.attempt import Attempt, AttemptContext, StopCause
+from mainspring.runtime.worker.host import WorkerHost
 from mainspring.runtime.worker.logs import current_log
+from mainspring.services.artifacts import ArtifactStore
 from mainspring.store import runs
 from mainspring.store.database import Database
 
@@ -38,7 +39,8 @@ class Surroundings:
         on_done: Callable[[Attempt, Outcome], None],
     ) -> None:
         """*enter* gives further arguments to a task's function; *on_done* is told each outcome, from any thread."""
-        self.database, self.clock, self.artifacts, self.redact = database, clock, artifacts, redact
+        self.database, self.clock, self.redact = database, clock, redact
+        self.host = WorkerHost(database, clock, artifacts)
         self.enter, self.on_done = enter, on_done
 
     def long_parameters(self, run_id: RunId) -> str:
@@ -113,7 +115,7 @@ class TaskExecution:
         if text is None:
             text = self._around.long_parameters(self._attempt.run.id)
         arguments = self._task.bind(json.loads(text))
-        context = AttemptContext(self._attempt, self._around.artifacts)
+        context = AttemptContext(self._attempt, self._around.host)
         if self._task.context_parameter is not None:
             arguments[self._task.context_parameter] = context
         if self._around.enter is not None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from mainspring.domain.control import (
+    SHORTEST_SNOOZE,
     CpuLimitExceeded,
     Fail,
     LimitReached,
@@ -17,16 +18,20 @@ from mainspring.domain.control import (
     ProcessLimitExceeded,
     RetryLater,
     RunCancelled,
+    SilenceLimit,
     Snooze,
     SoftTimeLimit,
     TimeLimitExceeded,
 )
+from mainspring.domain.duration import duration_in_words
+from mainspring.domain.progress import rounded
 from mainspring.domain.retry import Backoff, GiveUp, after_failure
-from mainspring.domain.runs import POISON_AFTER, ClaimedRun, Ended, Outcome, poison_message
+from mainspring.domain.runs import POISON_AFTER, Cached, ClaimedRun, Ended, Outcome, poison_message
 from mainspring.domain.states import FailureKind
 from mainspring.encoding import encode, fingerprint
 from mainspring.errors import ParametersInvalid
 from mainspring.runtime.worker.attempt import Attempt, StopCause, stop_error
+from mainspring.store.result_cache import CachedResult
 
 _TRACEBACK_LIMIT: Final = 64_000
 _OWN_FRAMES: Final = ("/mainspring/runtime/worker/", "/mainspring/runtime/isolation/")
@@ -54,13 +59,15 @@ class Raised:
     traceback: str = ""
     delay: timedelta | None = None
     """The wait that the task asked for."""
+    until: datetime | None = None
+    """The instant that it asked for instead."""
 
 
 def describe(error: BaseException, task: str) -> Raised:
     """Return what *error*, raised by the task of this name, means."""
-    why, delay = Why.ERROR, _asked_delay(error)
+    why, delay, until = Why.ERROR, _asked_delay(error), None
     if isinstance(error, Snooze):
-        why, delay = Why.SNOOZE, error.delay
+        why, delay, until = Why.SNOOZE, error.delay, error.until
     elif isinstance(error, RetryLater):
         delay = error.delay
     elif isinstance(error, RunCancelled):
@@ -71,7 +78,7 @@ def describe(error: BaseException, task: str) -> Raised:
         why = Why.FAIL
     elif isinstance(error, ParametersInvalid) and error.task == task:
         why = Why.PARAMETERS
-    return Raised(why, _type_name(error), _message(error), _traceback(error), delay)
+    return Raised(why, _type_name(error), _message(error), _traceback(error), delay, until)
 
 
 def succeeded(attempt: Attempt, result: Any, now: datetime, redact: Redact) -> Outcome:
@@ -85,7 +92,22 @@ def succeeded(attempt: Attempt, result: Any, now: datetime, redact: Redact) -> O
 
 def returned(attempt: Attempt, text: str, now: datetime, redact: Redact) -> Outcome:
     """Return the outcome of a function whose result is *text* in JSON."""
-    return _outcome(attempt, Ended.SUCCEEDED, now, redact, result=text, result_hash=fingerprint(text))
+    cache, cached = attempt.task.cache if attempt.task is not None else None, None
+    if cache is not None and attempt.cache_key is not None:
+        cached = Cached(attempt.cache_key, _later(now, cache.ttl))
+    return _outcome(
+        attempt, Ended.SUCCEEDED, now, redact, result=text, result_hash=fingerprint(text), cached=cached,
+        checkpoint=attempt.may_have_checkpoint,
+    )  # fmt: skip
+
+
+def taken_over(run: ClaimedRun, found: CachedResult, now: datetime) -> Outcome:
+    """Return the outcome of a run whose result an earlier run has given: its function is not called."""
+    age = duration_in_words(rounded(now - found.created_at))
+    return Outcome(
+        run, Ended.SUCCEEDED, now, now, result=found.result, result_hash=found.result_hash,
+        reason=f"result of run {found.run_id}, {age} old", taken_from=found.run_id, checkpoint=run.attempt > 1,
+    )  # fmt: skip
 
 
 def not_serialisable(attempt: Attempt, error_type: str, error_message: str, now: datetime, redact: Redact) -> Outcome:
@@ -106,7 +128,8 @@ def ended_by(attempt: Attempt, error: Raised, now: datetime, redact: Redact) -> 
     if error.why is Why.SNOOZE:
         if attempt.stop is StopCause.CANCELLED:
             return stopped(attempt, now, redact)
-        due_at = _later(now, error.delay or timedelta(0))
+        asked = error.until or _later(now, error.delay or timedelta(0))
+        due_at = max(asked, now + SHORTEST_SNOOZE)
         return _outcome(attempt, Ended.SNOOZED, now, redact, due_at=due_at, reason=error.error_message)
     if error.why is Why.STOPPED and attempt.stop in (StopCause.CANCELLED, StopCause.INTERRUPTED, StopCause.LOST):
         return stopped(attempt, now, redact)
@@ -145,9 +168,11 @@ def _tried(
 
 
 def limit_exceeded(attempt: Attempt, limit: str, said: str, now: datetime, redact: Redact) -> Outcome:
-    """Return the outcome of an attempt that was killed at *limit*: time, memory, cpu or processes."""
-    error = {"time": TimeLimitExceeded, "memory": MemoryLimitExceeded, "cpu": CpuLimitExceeded}
-    kind = FailureKind.TIMED_OUT if limit == "time" else FailureKind.ERROR
+    """Return the outcome of an attempt that was killed at *limit*: time, silent, memory, cpu or processes."""
+    error = {
+        "time": TimeLimitExceeded, "silent": SilenceLimit, "memory": MemoryLimitExceeded, "cpu": CpuLimitExceeded,
+    }  # fmt: skip
+    kind = FailureKind.TIMED_OUT if limit in ("time", "silent") else FailureKind.ERROR
     detail = {"error_type": error.get(limit, ProcessLimitExceeded).__name__, "error_message": said}
     return _tried(attempt, kind, None, now, redact, detail)
 
@@ -182,7 +207,7 @@ def _lost(
 
 def stopped(attempt: Attempt, now: datetime, redact: Redact) -> Outcome:
     """Return the outcome of an attempt that was told to stop and did."""
-    if attempt.stop is StopCause.SOFT_LIMIT:
+    if attempt.stop in (StopCause.SOFT_LIMIT, StopCause.SILENT):
         return raised(attempt, stop_error(attempt), now, redact)
     if attempt.stop is StopCause.CANCELLED:
         return _outcome(attempt, Ended.CANCELLED, now, redact, reason="cancelled while it ran")

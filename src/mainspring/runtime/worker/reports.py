@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mainspring.clock import Clock
+from mainspring.domain.progress import Progress
 from mainspring.ids import RunId
 from mainspring.runtime.worker.attempt import Attempt
 from mainspring.store import runs
@@ -45,8 +46,11 @@ class Reporter:
         logged = [attempt for attempt in live if attempt.log.changed] if self._logs_are_due() else []
         if not told and not logged:
             return _EVERY
+        now = self._clock.monotonic()
         for attempt in told:
             attempt.progress_changed = False
+            if attempt.progress is not None:
+                attempt.pace.add(now, attempt.progress[0])
         try:
             self._save(told, logged)
         except BaseException:
@@ -67,7 +71,10 @@ class Reporter:
 
     def _save(self, told: Sequence[Attempt], logged: Sequence[Attempt]) -> None:
         now = self._clock.now()
-        progress = [(a.run.id, a.run.attempt, *a.progress) for a in told if a.progress is not None]
+        progress = sorted(
+            ((a.run.id, a.run.attempt, progress_of(a)) for a in told if a.progress is not None),
+            key=lambda row: row[0],
+        )
         logs = [(a.key, a.log.redacted(self._redact)) for a in logged]
 
         def work(tx: Tx) -> None:
@@ -78,6 +85,12 @@ class Reporter:
             tx.many("save_blobs", [(log_key(*key), content, tx.at(now)) for key, content in logs if key in live])
 
         self._database.write(work)
+
+
+def progress_of(attempt: Attempt) -> Progress:
+    """Return what an attempt has reported last, and how fast it goes."""
+    said = attempt.progress or (0.0, None, "")
+    return Progress(*said, attempt.pace.gained, attempt.pace.span)
 
 
 def _latest_attempts(tx: Tx, ids: Sequence[RunId]) -> dict[RunId, int]:

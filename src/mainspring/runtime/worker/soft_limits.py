@@ -1,4 +1,4 @@
-"""Tell attempts that run in this process when their soft time limit has come."""
+"""Tell attempts that run in this process when their soft time limit has come, or that they are silent for too long."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import count
 from typing import Final
 
 from mainspring.clock import Clock
+from mainspring.domain.tasks import Limits
 from mainspring.runtime.worker.attempt import Attempt, StopCause
 
 _LONGEST_WAIT: Final = 3600.0
@@ -16,12 +17,12 @@ _SWEEP_AT: Final = 100
 
 
 class SoftLimits:
-    """An alarm for each attempt that has a soft limit; its thread begins with the first."""
+    """An alarm for each attempt that has a soft or a silence limit; its thread begins with the first."""
 
     def __init__(self, clock: Clock) -> None:
         """Tell the time by *clock*."""
         self._clock = clock
-        self._alarms: list[tuple[float, int, Attempt]] = []
+        self._alarms: list[tuple[float, int, Attempt, StopCause]] = []
         self._numbers = count()
         self._lock, self._signal = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -29,16 +30,22 @@ class SoftLimits:
         self._sweep_at = _SWEEP_AT
 
     def watch(self, attempts: Sequence[Attempt]) -> None:
-        """Set an alarm for those of *attempts* that have a soft limit; they begin now."""
+        """Set an alarm for those of *attempts* that have such a limit; they begin now."""
         now = self._clock.monotonic()
         for attempt in attempts:
-            limit = attempt.task.limits.soft_time_limit if attempt.task is not None else None
-            if limit is not None:
-                with self._lock:
-                    heapq.heappush(self._alarms, (now + limit.total_seconds(), next(self._numbers), attempt))
-                    if len(self._alarms) > self._sweep_at:
-                        self._sweep()
-                self._begin()
+            attempt.beat_at = now
+            limits = attempt.task.limits if attempt.task is not None else Limits()
+            alarms = ((limits.soft_time_limit, StopCause.SOFT_LIMIT), (limits.silence_limit, StopCause.SILENT))
+            for limit, cause in alarms:
+                if limit is not None:
+                    self._set(now + limit.total_seconds(), attempt, cause)
+
+    def _set(self, at: float, attempt: Attempt, cause: StopCause) -> None:
+        with self._lock:
+            heapq.heappush(self._alarms, (at, next(self._numbers), attempt, cause))
+            if len(self._alarms) > self._sweep_at:
+                self._sweep()
+        self._begin()
 
     def stop(self) -> None:
         """End the thread."""
@@ -62,19 +69,29 @@ class SoftLimits:
     def _serve(self) -> None:
         while not self._stopping:
             self._signal.clear()
-            for attempt in self._due():
+            for attempt, cause in self._due():
                 if not attempt.done:
-                    attempt.ask_to_stop(StopCause.SOFT_LIMIT)
+                    self._ring(attempt, cause)
             with self._lock:
                 due = self._alarms[0][0] if self._alarms else None
             left = _LONGEST_WAIT if due is None else due - self._clock.monotonic()
             if left > 0 and not self._stopping:
                 self._clock.wait(self._signal, min(left, _LONGEST_WAIT))
 
-    def _due(self) -> list[Attempt]:
+    def _ring(self, attempt: Attempt, cause: StopCause) -> None:
+        limit = attempt.task.limits.silence_limit if attempt.task is not None else None
+        if cause is StopCause.SILENT and limit is not None:
+            # It may have been heard of since the alarm was set.
+            again = attempt.beat_at + limit.total_seconds()
+            if again > self._clock.monotonic():
+                self._set(again, attempt, cause)
+                return
+        attempt.ask_to_stop(cause)
+
+    def _due(self) -> list[tuple[Attempt, StopCause]]:
         now = self._clock.monotonic()
         with self._lock:
-            found = []
+            found: list[tuple[Attempt, StopCause]] = []
             while self._alarms and self._alarms[0][0] <= now:
-                found.append(heapq.heappop(self._alarms)[2])
+                found.append(heapq.heappop(self._alarms)[2:])
             return found

@@ -26,13 +26,14 @@ from mainspring.runtime.isolation.executor import CANCEL_GRACE, INTERRUPT_GRACE,
 from mainspring.runtime.loops import Loop, backoff
 from mainspring.runtime.session import Session
 from mainspring.runtime.worker import outcomes
-from mainspring.runtime.worker.artifacts import ArtifactStore
 from mainspring.runtime.worker.attempt import Attempt, AttemptContext, StopCause
 from mainspring.runtime.worker.execution import Surroundings, TaskExecution
 from mainspring.runtime.worker.executors import LoopExecutor, ThreadExecutor
 from mainspring.runtime.worker.logs import AttemptLog
 from mainspring.runtime.worker.reports import Reporter
+from mainspring.runtime.worker.result_cache import ResultCache
 from mainspring.runtime.worker.soft_limits import SoftLimits
+from mainspring.services.artifacts import ArtifactRules, ArtifactStore
 from mainspring.services.catalog import Catalog
 from mainspring.store import claiming
 from mainspring.store.database import Database
@@ -57,6 +58,8 @@ class WorkerOptions:
     drain: timedelta | None = timedelta(seconds=25)
     """How long to let running attempts finish on a stop; None waits for ever."""
     artifacts: Path = Path(".mainspring/artifacts")
+    """The folder of this host for artifacts, unless the rules name another place, and for files on their way."""
+    artifact_rules: ArtifactRules | None = None
     code: IsolatedCode | None = None
     """Where child processes find the tasks; None means that this worker cannot isolate."""
 
@@ -78,7 +81,8 @@ class Worker:
         """Prepare a worker; *enter* gives further arguments to functions, *on_hint* hears every hint as well."""
         self._database, self._clock, self._catalog, self._options = database, clock, catalog, options
         self._extra_hint = on_hint
-        artifacts = ArtifactStore(database, clock, options.artifacts)
+        artifacts = ArtifactStore(database, clock, options.artifacts, options.artifact_rules)
+        self._results = ResultCache(database, clock)
         self._around = Surroundings(database, clock, artifacts, redact, enter, self._on_done)
         self._session = Session(
             database, clock, "worker", options.name, tasks=catalog.names, queues=_queues_text(options.queues),
@@ -307,6 +311,7 @@ class Worker:
         coroutines: list[TaskExecution] = []
         calls: list[TaskExecution] = []
         isolated: list[IsolatedExecution] = []
+        results = self._results.look((run, self._catalog.find(run.task)) for run in claimed)
         for run in claimed:
             task = self._catalog.find(run.task)
             if task is None:
@@ -319,7 +324,12 @@ class Worker:
             if refused is not None:
                 self._hand_in(outcomes.given_back(run, now, refused))
                 continue
-            attempt = Attempt(run, now, task, AttemptLog(task.limits.output_limit))
+            looked = results.get(run.id)
+            if looked is not None and looked.found is not None:
+                self._hand_in(outcomes.taken_over(run, looked.found, now))
+                continue
+            attempt = Attempt(run, now, task, AttemptLog(task.limits.output_limit), session=session)
+            attempt.cache_key = None if looked is None else looked.key
             with self._running_lock:
                 # Judged here: a session that is lost from now on finds the attempt among those it drops.
                 if attempt.key in self._running or session != self._session.id or not self._session.trusted:

@@ -38,6 +38,11 @@ def upgrade() -> None:
     add("resources", "source", sa.String(length=400), "''")
     add("dependencies", "parameter", sa.String(length=200))
     add("run_keys", "until_end", sa.Boolean(), "false")
+    add("run_progress", "gained", sa.Double(), "0")
+    add("run_progress", "span", sa.Double(), "0")
+    add("run_progress", "checkpoint_attempt", sa.Integer())
+    add("run_progress", "checkpoint_at", Instant())
+    op.create_index("ix_artifacts_expires_at", "artifacts", ["expires_at"], schema=schema)
     op.create_index("ix_run_keys_run_id", "run_keys", ["run_id"], schema=schema)
     # Nothing has ever been held: the table was made for a form that was not built.
     op.drop_table("holds", schema=schema)
@@ -69,6 +74,8 @@ def upgrade() -> None:
         sa.Column("key", sa.String(length=64), nullable=False),
         sa.Column("task", sa.String(length=200), nullable=False),
         sa.Column("run_id", Key(), nullable=False),
+        sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("result_hash", sa.String(length=64), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("expires_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_result_cache"),
