@@ -13,18 +13,18 @@ from mainspring.domain.signature import normalised, place_of, symptom_of
 from mainspring.domain.states import FailureKind
 
 TRACEBACK = """Traceback (most recent call last):
-  File "/home/ann/shop/prices.py", line 12, in fetch
+  File "/srv/shop/prices.py", line 12, in fetch
     return get(url)
-  File "/home/ann/shop/.venv/lib/python3.11/site-packages/httpx/_client.py", line 900, in get
+  File "/srv/shop/.venv/lib/python3.11/site-packages/httpx/_client.py", line 900, in get
     raise ConnectError(message)
 httpx.ConnectError: no answer
 
 The above exception was the direct cause of the following exception:
 
 Traceback (most recent call last):
-  File "/home/ann/shop/prices.py", line {line}, in fetch
+  File "/srv/shop/prices.py", line {line}, in fetch
     return parse(body)
-  File "/home/ann/shop/parsing.py", line 40, in {function}
+  File "/srv/shop/parsing.py", line 40, in {function}
     return json.loads(body)
   File "/usr/lib/python3.11/json/__init__.py", line 346, in loads
     return _default_decoder.decode(s)
@@ -88,7 +88,7 @@ def test_the_place_is_the_innermost_function_of_the_users_code() -> None:
 
 
 def test_code_of_the_user_may_be_installed_like_a_library() -> None:
-    site = "/opt/app/lib/python3.12/site-packages"
+    site = "/srv/app/lib/python3.12/site-packages"
     text = "Traceback (most recent call last):\n" + "".join(
         f'  File "{site}/{path}", line 1, in {function}\n    pass\n'
         for path, function in (("shop/jobs.py", "nightly"), ("shop/sums.py", "add"), ("numpy/core.py", "dot"))
@@ -97,8 +97,8 @@ def test_code_of_the_user_may_be_installed_like_a_library() -> None:
 
 
 def test_a_folder_of_the_user_may_have_our_name() -> None:
-    text = 'Traceback (most recent call last):\n  File "/home/ann/mainspring/work.py", line 3, in add\n    pass\n'
-    helper = '  File "/opt/lib/python3.11/site-packages/mainspring/pack/http.py", line 9, in get\n    pass\n'
+    text = 'Traceback (most recent call last):\n  File "/srv/mainspring/work.py", line 3, in add\n    pass\n'
+    helper = '  File "/srv/lib/python3.11/site-packages/mainspring/pack/http.py", line 9, in get\n    pass\n'
     assert place_of(text + helper) == "work.py:add"
 
 
