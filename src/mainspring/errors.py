@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class MainspringError(Exception):
@@ -54,6 +54,44 @@ class NotFound(MainspringError):
 
 class Conflict(MainspringError):
     """The state of a thing forbids what was asked."""
+
+
+class DuplicateRun(Conflict):
+    """A run that must be alone exists already; carries its id and state."""
+
+    def __init__(self, task: str, run_id: str, state: str) -> None:
+        super().__init__(
+            f"run {run_id} of task {task!r} has the same unique key and is {state}; nothing was enqueued. Wait for it, "
+            "cancel it, or ask with on_conflict='existing' or 'replace'"
+        )
+        self.task, self.run_id, self.state = task, run_id, state
+
+
+class BulkInterrupted(MainspringError):
+    """Many runs were to be enqueued and not all were; `run_ids` are those that surely are, in the order given."""
+
+    def __init__(self, run_ids: Sequence[str], why: str) -> None:
+        super().__init__(f"the first {len(run_ids):,} runs are enqueued, what follows them is not: {why}")
+        self.run_ids = tuple(run_ids)
+
+
+class LockHeld(Conflict):
+    """Somebody else holds a lock; carries its name and who holds it."""
+
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(
+            f"lock {name!r} is held by {holder}; wait longer, or free it with `mainspring locks release` if that one "
+            "is gone for good"
+        )
+        self.name, self.holder = name, holder
+
+
+class LockLost(MainspringError):
+    """A lock ran out or was freed by an operator while its holder worked: another may hold it."""
+
+    def __init__(self, name: str, fence: int) -> None:
+        super().__init__(f"lock {name!r} with fence {fence} is no longer held; another may hold it")
+        self.name, self.fence = name, fence
 
 
 class ParametersInvalid(InvalidInput):

@@ -122,6 +122,7 @@ EXPECTED = [
     ("ask_cancel", "pk runs", "ix_runs_session"),
     ("lock_unfinished", "pk runs", "pk_runs"),
     ("claim_runs", "pk runs", "pk_runs"),
+    ("lock_unstarted", "pk runs", "pk_runs"),
     ("clear_ready", "ready", "uq_ready_run_id"),
 ]
 

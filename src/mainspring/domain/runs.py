@@ -10,6 +10,7 @@ from typing import Final
 
 from mainspring.domain.signature import Symptom, symptom_of
 from mainspring.domain.states import FailureKind, RunState
+from mainspring.domain.unique import RunKey
 from mainspring.ids import RunId, ScheduleId
 
 
@@ -47,6 +48,8 @@ class NewRun:
     """Runs that must end before this one may start; not empty puts it in state `waiting`."""
     replay_of: RunId | None = None
     """The failed run whose work it does again."""
+    key: RunKey | None = None
+    """What it has alone of all runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class Event(StrEnum):
     FAIL = "fail"
     CANCEL = "cancel"
     REOPEN = "reopen"
+    POSTPONE = "postpone"
 
 
 _S, _E = RunState, Event
@@ -61,9 +62,11 @@ TRANSITIONS: Final[Mapping[tuple[RunState, Event], RunState]] = MappingProxyType
     (_S.WAITING, _E.CANCEL): _S.CANCELLED,
     (_S.HELD, _E.RELEASE): _S.READY,
     (_S.HELD, _E.CANCEL): _S.CANCELLED,
+    (_S.HELD, _E.POSTPONE): _S.SCHEDULED,
     (_S.READY, _E.CLAIM): _S.RUNNING,
     (_S.READY, _E.HOLD): _S.HELD,
     (_S.READY, _E.CANCEL): _S.CANCELLED,
+    (_S.READY, _E.POSTPONE): _S.SCHEDULED,
     (_S.RUNNING, _E.SUCCEED): _S.SUCCEEDED,
     (_S.RUNNING, _E.RETRY): _S.SCHEDULED,
     (_S.RUNNING, _E.SNOOZE): _S.SCHEDULED,

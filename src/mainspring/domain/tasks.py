@@ -30,6 +30,7 @@ from mainspring.domain.priority import NORMAL, parse_priority
 from mainspring.domain.queue_order import QUEUE_NAME
 from mainspring.domain.retry import Backoff
 from mainspring.domain.size import parse_size
+from mainspring.domain.unique import Unique
 from mainspring.errors import InvalidInput, ParametersInvalid, nearest, unknown_name
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ T = TypeVar("T")
 _LIMITS: Final = ("isolated", "soft_time_limit", "time_limit", "silence_limit", "memory_limit", "cpu_limit",
                   "recycle_after", "output_limit")  # fmt: skip
 _OPTIONS: Final = (
-    "name", "queue", "priority", "max_retries", "backoff", "at_most_once", "expires", "description", "cache", *_LIMITS,
+    "name", "queue", "priority", "max_retries", "backoff", "at_most_once", "expires", "description", "cache", "unique",
+    *_LIMITS,
 )  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,199}")
 DEFAULT_MAX_RETRIES: Final = 3
@@ -166,6 +168,8 @@ class Task(Generic[P, R]):
     limits: Limits = field(default_factory=Limits)
     cache: Cache | None = None
     """For how long its results answer for later runs with the same parameters, if at all."""
+    unique: Unique | None = None
+    """Which of its runs are the same, so that only one of them is made."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""
@@ -225,6 +229,17 @@ class Task(Generic[P, R]):
         fields = type(checked).model_fields
         arguments = {str(field.alias): getattr(checked, name) for name, field in fields.items()}
         return {**arguments, **(checked.model_extra or {})}
+
+    def check_unique(self, unique: Unique) -> None:
+        """Refuse *unique* where it names parameters that the function has not.
+
+        Raises:
+            InvalidInput: names the nearest one that it has.
+        """
+        # By names alone: where the task is defined its types may not be known yet.
+        parameters = inspect.signature(self.function).parameters.values()
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            unique.check(self.name, [parameter.name for parameter in parameters])
 
     def prepare(self) -> None:
         """Make what the first check of parameters would make: a process that forks does it once for its children.
@@ -322,6 +337,7 @@ def task(
     at_most_once: bool = False,
     expires: timedelta | None = None,
     description: str | None = None,
+    unique: Unique | None = None,
     isolated: bool | None = None,
     soft_time_limit: timedelta | None = None,
     time_limit: timedelta | None = None,
@@ -346,6 +362,7 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         at_most_once: never repeat a run that may have happened; tries follow only if *max_retries* asks for them.
         expires: cancel a run that has not started this long after it came due.
         description: what it does; the first paragraph of the docstring unless given.
+        unique: which of its runs are the same, so that only one of them is made: ``Unique(fields=("ticker",))``.
         isolated: run in a warm child process of its own, which can be killed; implied by each hard limit.
         soft_time_limit: tell the task after this time: `SoftTimeLimit` is raised in it, or it is cancelled.
         time_limit: kill it after this time, with all processes that it started.
@@ -398,10 +415,16 @@ def _make(function: Any, options: dict[str, Any]) -> Task[..., Any]:
         raise InvalidInput(
             f"task {name!r}: backoff {backoff!r} is not usable; write backoff=Backoff(timedelta(seconds=2))"
         )
+    unique = options.get("unique")
+    if unique is not None and not isinstance(unique, Unique):
+        raise InvalidInput(f'task {name!r}: unique {unique!r} is not usable; write unique=Unique(fields=("ticker",))')
     parsed = None if priority is None else parse_priority(priority)
     _check_cache(name, function, options.get("cache"))
     limits = _limits(name, {option: options.pop(option) for option in _LIMITS if option in options})
-    return Task(function, name, priority=parsed, description=description, backoff=backoff, limits=limits, **options)
+    made = Task(function, name, priority=parsed, description=description, backoff=backoff, limits=limits, **options)
+    if unique is not None:
+        made.check_unique(unique)
+    return made
 
 
 def _check_cache(name: str, function: Any, cache: Any) -> None:

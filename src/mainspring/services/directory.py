@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from mainspring.clock import Clock
 from mainspring.domain.routes import Route
+from mainspring.domain.unique import RunKey, Unique
 from mainspring.services.catalog import Decided, decide
 from mainspring.store.database import Database, Tx
 from mainspring.store.tables import StoredTask, list_routes, list_tasks
@@ -49,6 +51,19 @@ class Directory:
         """Return the version of the task's code that was described last, or ``unknown``."""
         described = self.tasks.get(task)
         return described.code_version if described else "unknown"
+
+    def key_of(self, task: str, parameters: Mapping[str, Any], moment: datetime) -> RunKey | None:
+        """Return the unique key of a run of *task* with these parameters that is asked for at *moment*, if it has one.
+
+        What is not given counts as the default that the task's description names.
+        """
+        described = self.tasks.get(task)
+        unique = described.policies.get("unique") if described else None
+        if described is None or unique is None:
+            return None
+        properties: Mapping[str, Any] = described.schema.get("properties", {})
+        defaults = {name: body["default"] for name, body in properties.items() if "default" in body}
+        return Unique.from_json(unique).key_of(task, {**defaults, **parameters}, moment)
 
     def _refresh(self) -> None:
         now = self._clock.monotonic()

@@ -14,7 +14,7 @@ from mainspring.clock import Clock
 from mainspring.services.artifacts import ArtifactStore, Pruned
 from mainspring.services.clock_guard import ASK_SERVER_EVERY, ClockGuard, ServerClock
 from mainspring.services.clock_judge import Sight
-from mainspring.store import ledger, queueing, result_cache, sessions, tables
+from mainspring.store import keys, ledger, queueing, result_cache, sessions, tables
 from mainspring.store.database import Database, Row, Tx
 from mainspring.store.hints import READY
 from mainspring.store.schema import worker_sessions
@@ -168,13 +168,15 @@ class Tidier:
     guard: ClockGuard | None = None
 
     def run_once(self) -> int:
-        """Tidy the database up and forget sessions that ended long ago; return how many."""
+        """Tidy the database up, forget free unique keys and sessions that ended long ago; return how many sessions."""
         self.database.tidy()
         now = self.clock.now()
         if self.guard is not None:
             now = self.guard.check().surely
         if self.database.read(lambda tx: result_cache.has_expired(tx, now)):
             queueing.repeat(lambda: self.database.write(lambda tx: result_cache.forget_expired(tx, now)))
+        if self.database.read(lambda tx: keys.any_stale(tx, now)):
+            queueing.repeat(lambda: self.database.write(lambda tx: keys.forget(tx, now)), keys.BATCH)
         gone = (worker_sessions.c.state != "live") & (worker_sessions.c.ended_at < now - SESSIONS_KEPT)
         # A look first: nothing is written when nothing is old.
         if not self.database.read(lambda tx: tx.core(select(worker_sessions.c.id).where(gone).limit(1)).all()):

@@ -46,7 +46,7 @@ def runs_of(
             priority=decided.priority,
             max_tries=decided.max_tries,
             at_most_once=decided.at_most_once,
-            parameters=_parameters(spec, member),
+            parameters=encode(_given(spec, member)),
             due_at=due_at,
             expires_at=None if decided.expires is None else due_at + decided.expires,
             kind=kind,
@@ -56,16 +56,17 @@ def runs_of(
             labels=labels,
             snapshot=body,
             needs=needs,
+            key=directory.key_of(spec.task, _given(spec, member), fire_at or due_at),
         )
         for member in spec.members()
     ]
 
 
-def _parameters(spec: ScheduleSpec, member: Any) -> str:
+def _given(spec: ScheduleSpec, member: Any) -> dict[str, Any]:
     given = dict(spec.parameters)
     if spec.fan_out is not None:
         given[spec.fan_out.parameter] = member
-    return encode(given)
+    return given
 
 
 def member_text(member: Any) -> str:

@@ -22,7 +22,7 @@ from mainspring.services.clock_guard import require_sound
 from mainspring.services.directory import Directory
 from mainspring.services.fire import Firer, computed_with, has_newer_zones, is_conflict
 from mainspring.services.schedule_runs import pack_message, runs_of
-from mainspring.store import queueing
+from mainspring.store import keys, queueing
 from mainspring.store import schedules as stored
 from mainspring.store.database import Database, Tx
 from mainspring.store.hints import READY, SCHEDULES
@@ -176,7 +176,11 @@ class Scheduling:
         self._change(name, lambda tx, old, now: stored.delete_schedule(tx, old, now, actor))
 
     def trigger(self, name: str, actor: str) -> list[RunId]:
-        """Start the runs of a schedule now, by hand; the ledger is not touched. Return their ids."""
+        """Start the runs of a schedule now, by hand; the ledger is not touched. Return their ids.
+
+        Raises:
+            DuplicateRun: its task is unique, and such a run is there already; nothing was started.
+        """
         schedule = self.require(name)
         now = self._clock.now()
         kind, reason = RunKind.MANUAL, f"triggered by {actor}"
@@ -184,14 +188,17 @@ class Scheduling:
         # Made once: a transaction that is done again after a lost reply must not tell the pack twice.
         messages = [] if schedule.spec.pack is None else [pack_message(schedule.spec, now, runs, now)]
 
-        def work(tx: Tx) -> None:
-            queueing.insert_runs(tx, runs, now)
+        def work(tx: Tx) -> list[RunId]:
+            settled = keys.settle(tx, runs, now)
+            queueing.insert_runs(tx, settled.fresh, now)
+            ids = [settled.stand_ins.get(run.id, run.id) for run in runs]
             tx.many("insert_outbox", [(*message, tx.at(now)) for message in messages])
-            stored.write_audit(tx, now, actor, "schedule.trigger", name, {"runs": [run.id for run in runs]})
+            stored.write_audit(tx, now, actor, "schedule.trigger", name, {"runs": ids})
+            return ids
 
-        self._database.write(work)
+        ids = self._database.write(work)
         self._database.sender.send(READY)
-        return [run.id for run in runs]
+        return ids
 
     def recompute(self) -> int:
         """Compute the next fire times anew that other zone or calendar data gave; return how many were.

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from mainspring.domain.occurrences import Cause, FirePlan, Outcome, Pause, Position
 from mainspring.domain.runs import NewRun
 from mainspring.ids import RunId, ScheduleId
-from mainspring.store import queueing
+from mainspring.store import keys, queueing
 from mainspring.store.database import Row, Tx, admit
 from mainspring.store.schema import occurrences
 
@@ -115,10 +115,14 @@ def fire(tx: Tx, firings: Sequence[Firing], now: datetime, computed_with: str) -
     moved = tx.many("advance_schedules", [_advance_row(tx, f.plan, computed_with) for f in ours])
     if moved != len(ours):
         raise AssertionError(f"{len(ours)} schedules were locked, yet the marks of {moved} moved")
+    runs = [run for f in ours for run in f.runs]
+    keys.lock(tx, runs)
     asked = _cancel_unfinished(tx, ours, now)
     tx.many("insert_occurrences", [row for f in ours for row in _ledger_rows(tx, f.plan, now)])
-    runs = [run for f in ours for run in f.runs]
+    refused = keys.settle_fired(tx, runs, now)
     ready = queueing.insert_runs(tx, runs, now) if runs else False
+    for run_id, why in refused.items():
+        queueing.cancel(tx, [run_id], why, now)
     tx.many("insert_outbox", [(*message, tx.at(now)) for f in ours for message in f.messages])
     return Fired(frozenset(f.plan.position.schedule_id for f in ours), ready, asked)
 

@@ -362,10 +362,15 @@ run_keys = Table(
     metadata,
     Column("scope", String(200), primary_key=True),
     Column("key", String(400), primary_key=True),
-    Column("run_id", Key, nullable=False, index=True),
+    Column("run_id", Key, nullable=False),
     Column("until_end", Boolean, nullable=False, server_default=text("false")),
     Column("expires_at", Instant),
-)
+    Column("asked_by", Key),
+    Index("ix_run_keys_until_end", "run_id", sqlite_where=text("until_end = 1"), postgresql_where=text("until_end")),
+    Index("ix_run_keys_expires_at", "expires_at", sqlite_where=text("expires_at IS NOT NULL"),
+          postgresql_where=text("expires_at IS NOT NULL")),
+)  # fmt: skip
+"""What no two runs may have; `asked_by` is the id that the last wish to change the holder came with."""
 
 result_cache = Table(
     "result_cache",
@@ -385,6 +390,7 @@ locks = Table(
     Column("name", String(400), primary_key=True),
     Column("fence", BigInteger, nullable=False),
     Column("holder", String(400)),
+    Column("boot_id", String(64)),
     Column("acquired_at", Instant),
     Column("lease_until", Instant),
 )

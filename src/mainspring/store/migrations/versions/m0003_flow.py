@@ -43,7 +43,15 @@ def upgrade() -> None:
     add("run_progress", "checkpoint_attempt", sa.Integer())
     add("run_progress", "checkpoint_at", Instant())
     op.create_index("ix_artifacts_expires_at", "artifacts", ["expires_at"], schema=schema)
-    op.create_index("ix_run_keys_run_id", "run_keys", ["run_id"], schema=schema)
+    add("run_keys", "asked_by", Key())
+    op.create_index(
+        "ix_run_keys_until_end", "run_keys", ["run_id"], schema=schema,
+        sqlite_where=sa.text("until_end = 1"), postgresql_where=sa.text("until_end"),
+    )  # fmt: skip
+    op.create_index(
+        "ix_run_keys_expires_at", "run_keys", ["expires_at"], schema=schema,
+        sqlite_where=sa.text("expires_at IS NOT NULL"), postgresql_where=sa.text("expires_at IS NOT NULL"),
+    )  # fmt: skip
     # Nothing has ever been held: the table was made for a form that was not built.
     op.drop_table("holds", schema=schema)
     op.create_table(
@@ -87,6 +95,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=400), nullable=False),
         sa.Column("fence", sa.BigInteger(), nullable=False),
         sa.Column("holder", sa.String(length=400), nullable=True),
+        sa.Column("boot_id", sa.String(length=64), nullable=True),
         sa.Column("acquired_at", Instant(), nullable=True),
         sa.Column("lease_until", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("name", name="pk_locks"),

@@ -1,0 +1,3 @@
+-- lock_unstarted.sql: lock those of these runs that wait to start, by ascending id
+SELECT id::text, state, attempt, queue, priority, due_at, expires_at, seq, state_reason, created_at FROM $schema.runs
+ WHERE id = ANY(%(ids)s::uuid[]) AND state IN ('scheduled', 'waiting', 'held', 'ready') ORDER BY id FOR UPDATE
