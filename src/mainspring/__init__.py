@@ -19,18 +19,31 @@ if TYPE_CHECKING:
     )
     from mainspring.domain.retry import Backoff
     from mainspring.domain.tasks import Context, Task, task
-    from mainspring.errors import ArtifactRefused, LeaseLost, MainspringError
+    from mainspring.domain.unique import Unique
+    from mainspring.errors import (
+        ArtifactRefused,
+        BulkInterrupted,
+        DuplicateRun,
+        LeaseLost,
+        LockHeld,
+        LockLost,
+        MainspringError,
+    )
     from mainspring.version import VERSION as __version__
 
 _HOMES = {
     "ArtifactRefused": "mainspring.errors",
     "Backoff": "mainspring.domain.retry",
     "Cache": "mainspring.domain.cache",
+    "BulkInterrupted": "mainspring.errors",
     "Client": "mainspring.client",
     "Context": "mainspring.domain.tasks",
     "CpuLimitExceeded": "mainspring.domain.control",
+    "DuplicateRun": "mainspring.errors",
     "Fail": "mainspring.domain.control",
     "LeaseLost": "mainspring.errors",
+    "LockHeld": "mainspring.errors",
+    "LockLost": "mainspring.errors",
     "MainspringError": "mainspring.errors",
     "RetryLater": "mainspring.domain.control",
     "Run": "mainspring.client",
@@ -40,6 +53,7 @@ _HOMES = {
     "Snooze": "mainspring.domain.control",
     "SoftTimeLimit": "mainspring.domain.control",
     "Task": "mainspring.domain.tasks",
+    "Unique": "mainspring.domain.unique",
     "connect": "mainspring.client",
     "task": "mainspring.domain.tasks",
 }
@@ -48,11 +62,15 @@ __all__ = [
     "ArtifactRefused",
     "Backoff",
     "Cache",
+    "BulkInterrupted",
     "Client",
     "Context",
     "CpuLimitExceeded",
+    "DuplicateRun",
     "Fail",
     "LeaseLost",
+    "LockHeld",
+    "LockLost",
     "MainspringError",
     "RetryLater",
     "Run",
@@ -62,6 +80,7 @@ __all__ = [
     "Snooze",
     "SoftTimeLimit",
     "Task",
+    "Unique",
     "__version__",
     "connect",
     "task",

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -36,7 +36,9 @@ from mainspring.services.artifacts import ArtifactRules, ArtifactStore
 from mainspring.services.caching import Caching
 from mainspring.services.catalog import Catalog
 from mainspring.services.dead_letters import DeadLetters
-from mainspring.services.enqueue import Enqueuer
+from mainspring.services.editing import Editing
+from mainspring.services.enqueue import Enqueuer, Placed, Request
+from mainspring.services.locks import Locking
 from mainspring.services.maintenance import Retention
 from mainspring.services.packs import PackDoor, PackEvents, find_pack, make_tables
 from mainspring.services.reading import Reading
@@ -44,7 +46,8 @@ from mainspring.services.runs import Steering
 from mainspring.services.schedules import Applied, Scheduling
 from mainspring.store import migrate, tables
 from mainspring.store.database import Database, Tx
-from mainspring.store.hints import SCHEDULES
+from mainspring.store.hints import READY, SCHEDULES
+from mainspring.store.joining import join
 
 _log = logging.getLogger("mainspring.app")
 PACK_EVENTS_EVERY = 1.0
@@ -123,6 +126,16 @@ class Application:
         return Steering(self.database, self.clock)
 
     @cached_property
+    def editing(self) -> Editing:
+        """Changes runs that have not started."""
+        return Editing(self.database, self.clock)
+
+    @cached_property
+    def locking(self) -> Locking:
+        """Gives and takes locks."""
+        return Locking(self.database, self.clock)
+
+    @cached_property
     def reading(self) -> Reading:
         """Answers questions."""
         return Reading(self.database, self.clock)
@@ -131,6 +144,12 @@ class Application:
     def dead_letters(self) -> DeadLetters:
         """Decides on failed runs."""
         return DeadLetters(self.database, self.clock)
+    def place_in(self, connection: Any, requests: Iterable[Request]) -> list[Placed]:
+        """Enqueue runs inside the transaction of *connection*, and tell workers of its commit where it can be known."""
+        joined = join(self.database, connection)
+        placed = self.enqueuer.place_in(joined.tx, requests)
+        joined.after_commit(lambda: self.database.sender.send(READY))
+        return placed
 
     def close(self) -> None:
         """Close the database."""

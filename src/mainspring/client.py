@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,10 @@ from mainspring.ids import RunId
 
 if TYPE_CHECKING:
     from mainspring.app import Application
+    from mainspring.clock import Clock
+    from mainspring.domain.unique import Unique
+    from mainspring.services.enqueue import Request
+    from mainspring.services.locks import Lock
 
 _FIRST_LOOK: Final = 0.02
 _SLOWEST_LOOK: Final = 0.5
@@ -43,6 +47,8 @@ class Run:
 
     id: RunId
     _client: Client
+    existing: bool = field(default=False, compare=False)
+    """Whether it was there already when it was asked for, as it was or changed (see `Unique`)."""
 
     @property
     def state(self) -> RunState:
@@ -78,11 +84,13 @@ class Run:
         return await asyncio.to_thread(self.result, timeout)
 
 
-class Client:
-    """A connection to an installation; threads may share it. Close it, or use it in a ``with`` block."""
+class Enqueueing:
+    """What can be asked of a client, on its own or inside a transaction of yours."""
 
-    def __init__(self, application: Application, actor: str = "client") -> None:
-        self._application, self.actor = application, actor
+    _clock: Clock
+
+    def _place(self, requests: Iterable[Request]) -> list[Run]:
+        raise NotImplementedError
 
     def enqueue(self, task: Task[..., Any], /, **parameters: Any) -> Run:
         """Enqueue one run of *task* and return it once it is durable.
@@ -105,6 +113,7 @@ class Client:
         max_retries: int | None = None,
         labels: Mapping[str, str] | None = None,
         cache: bool = True,
+        unique: Unique | None = None,
     ) -> Run:
         """Enqueue one run with options; see `enqueue`.
 
@@ -119,31 +128,105 @@ class Client:
             max_retries: tries after the first.
             labels: texts to find it by.
             cache: whether it may take over a result that is kept; what it computes is kept all the same.
+            unique: which runs are the same, instead of what the task says.
 
         Raises:
             InvalidInput: a value cannot be used; nothing was written.
+            DuplicateRun: it must be alone and is not; nothing was written.
         """
+        given = {"queue": queue, "priority": priority, "due_at": due_at, "delay": delay, "expires": expires,
+                 "max_retries": max_retries, "labels": labels, "cache": cache, "unique": unique}  # fmt: skip
+        return self._place(self._requests(task, [parameters or {}], given))[0]
+
+    def enqueue_many(
+        self,
+        task: Task[..., Any],
+        each: Iterable[Mapping[str, Any]],
+        *,
+        queue: str | None = None,
+        priority: int | str | None = None,
+        due_at: datetime | None = None,
+        delay: timedelta | None = None,
+        expires: timedelta | None = None,
+        max_retries: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        cache: bool = True,
+        unique: Unique | None = None,
+    ) -> list[Run]:
+        """Enqueue a run of *task* for each mapping of parameters, in order; options as in `enqueue_with`.
+
+        *each* is read as it is written, 5,000 in a transaction: those of a transaction are all checked before it
+        begins. What was committed before a failure stays.
+
+        Raises:
+            BulkInterrupted: not all are enqueued; it carries the ids of those that are.
+        """
+        given = {"queue": queue, "priority": priority, "due_at": due_at, "delay": delay, "expires": expires,
+                 "max_retries": max_retries, "labels": labels, "cache": cache, "unique": unique}  # fmt: skip
+        return self._place(self._requests(task, each, given))
+
+    def _requests(
+        self, task: Task[..., Any], each: Iterable[Mapping[str, Any]], given: Mapping[str, Any]
+    ) -> Iterator[Request]:
         from mainspring.services.enqueue import Request
 
         if not isinstance(task, Task):
             raise InvalidInput(f"{task!r} is no task; decorate the function with @task")
+        due_at, delay, retries, priority = given["due_at"], given["delay"], given["max_retries"], given["priority"]
         if due_at is not None and delay is not None:
             raise InvalidInput("give due_at or delay, not both")
-        if due_at is not None and due_at.tzinfo is None:
-            raise InvalidInput(f"due_at {due_at} has no time zone; instants are aware")
-        when = due_at if delay is None else self._application.clock.now() + delay
-        request = Request(
-            task, dict(parameters or {}), queue, None if priority is None else parse_priority(priority), when, expires,
-            None if max_retries is None else max_retries + 1, dict(labels or {}), fresh=not cache,
-        )  # fmt: skip
-        return Run(self._application.enqueuer.enqueue(request), self)
+        if delay is not None:
+            due_at = self._clock.now() + delay
+        options: dict[str, Any] = {
+            "queue": given["queue"],
+            "priority": None if priority is None else parse_priority(priority),
+            "due_at": due_at,
+            "expires": given["expires"],
+            "max_tries": None if retries is None else retries + 1,
+            "labels": dict(given["labels"] or {}),
+            "unique": given["unique"],
+            "fresh": not given["cache"],
+        }
+        return (Request(task, dict(parameters), **options) for parameters in each)
 
-    def enqueue_many(self, task: Task[..., Any], each: Iterable[Mapping[str, Any]]) -> list[Run]:
-        """Enqueue a run of *task* for each mapping of parameters, in order; all are checked before any is written."""
-        from mainspring.services.enqueue import Request
 
-        ids = self._application.enqueuer.enqueue_many([Request(task, dict(given)) for given in each])
-        return [Run(run_id, self) for run_id in ids]
+class Client(Enqueueing):
+    """A connection to an installation; threads may share it. Close it, or use it in a ``with`` block."""
+
+    def __init__(self, application: Application, actor: str = "client") -> None:
+        self._application, self.actor = application, actor
+        self._clock = application.clock
+
+    def _place(self, requests: Iterable[Request]) -> list[Run]:
+        return [Run(p.run_id, self, p.existing) for p in self._application.enqueuer.place(requests)]
+
+    def inside(self, connection: Any) -> Inside:
+        """Return what enqueues inside the transaction of *connection*: both commit, or neither.
+
+        Args:
+            connection: to the same PostgreSQL database a psycopg connection, or a SQLAlchemy connection or session; to
+                the same SQLite file one of `mainspring.sqlite.connect`, or of SQLAlchemy with its ``engine``.
+
+        Raises:
+            InvalidInput: it leads elsewhere, is asynchronous, or is not safe beside Mainspring's own.
+        """
+        return Inside(self, connection)
+
+    def lock(self, name: str, *, ttl: timedelta = timedelta(seconds=30), wait: timedelta = timedelta(0)) -> Lock:
+        """Take the lock of this name for a ``with`` block: no other process has it meanwhile.
+
+        Its lease is renewed in the background; a holder that dies loses it after *ttl*.
+
+        Args:
+            name: what is locked, in your words.
+            ttl: how long it outlives a holder that says no more.
+            wait: how long to wait until it is free.
+
+        Raises:
+            LockHeld: it was not free within *wait*.
+            LockLost: at the end of the block, if it was lost meanwhile.
+        """
+        return self._application.locking.acquire(name, ttl, wait)
 
     async def aenqueue(self, task: Task[..., Any], /, **parameters: Any) -> Run:
         """`enqueue`, without holding up the event loop."""
@@ -183,6 +266,17 @@ class Client:
             pause = min(pause * 1.5, _SLOWEST_LOOK)
 
 
+class Inside(Enqueueing):
+    """Enqueues inside a transaction of yours: commit it, and the runs are there; undo it, and they never were."""
+
+    def __init__(self, client: Client, connection: Any) -> None:
+        self._client, self._connection, self._clock = client, connection, client._clock
+
+    def _place(self, requests: Iterable[Request]) -> list[Run]:
+        placed = self._client._application.place_in(self._connection, requests)
+        return [Run(p.run_id, self._client, p.existing) for p in placed]
+
+
 def connect(address: str | None = None, *, config: Path | str | None = None) -> Client:
     """Connect to an installation: the database at *address*, or the one that ``mainspring.yaml`` (or *config*) names.
 
@@ -206,4 +300,4 @@ def connect(address: str | None = None, *, config: Path | str | None = None) -> 
     return Client(application)
 
 
-__all__ = ["Client", "ResultTimeout", "Run", "RunFailed", "connect"]
+__all__ = ["Client", "Inside", "ResultTimeout", "Run", "RunFailed", "connect"]

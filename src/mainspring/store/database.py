@@ -102,6 +102,13 @@ class Database(Protocol):
     def wake_address(self, session_id: str) -> str:
         """Return the address under which the session of this id can be woken; empty where none is needed."""
 
+    def join(self, raw: Any) -> Tx:
+        """Return a transaction inside that of *raw*, a driver's connection of somebody else: for hot statements alone.
+
+        Raises:
+            InvalidInput: it does not lead to this database, or is not safe beside ours.
+        """
+
     def tidy(self) -> None:
         """Do the housekeeping that the database wants once a minute; fails quietly when it is busy."""
 

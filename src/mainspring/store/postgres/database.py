@@ -22,6 +22,7 @@ from mainspring.store.database import DialectName, Row, statement_texts
 from mainspring.store.fork import leave_to_parent, remember
 from mainspring.store.postgres.connecting import Address, BoundedConnection, allowed, first_line, set_local
 from mainspring.store.postgres.hints import NotifyReceiver, NotifySender
+from mainspring.store.schema import meta
 
 T = TypeVar("T")
 _RETRIED_CLASSES = ("08", "57P0")
@@ -143,6 +144,7 @@ class PostgresDatabase:
         self._lease_clock, self._clock, self._retry_for = lease_clock, clock or SystemClock(), retry_for
         self._adapter = Adapter("postgresql+psycopg://")
         self._closed = False
+        self._installation: str | None = None
         self._idle: list[PostgresTx] = []
         self._opened: set[PostgresTx] = set()
         self._lock = threading.Lock()
@@ -194,6 +196,19 @@ class PostgresDatabase:
         self.sender.close()
         self._closed = True
         self._drop_idle()
+
+    def join(self, raw: Any) -> PostgresTx:
+        """Return a transaction inside that of *raw*, a connection of somebody else.
+
+        Raises:
+            InvalidInput: it does not lead to this installation, or commits every statement alone.
+        """
+        from mainspring.store.postgres.joining import JoinedTx, require_transaction
+
+        if self._installation is None:
+            query = sqlalchemy.select(meta.c.value).where(meta.c.key == "installation_id")
+            self._installation = str(self.read(lambda tx: tx.core(query).scalar()))
+        return JoinedTx(require_transaction(raw, self.schema, self._installation, self.location), self._texts)
 
     def _drop_idle(self) -> None:
         with self._lock:

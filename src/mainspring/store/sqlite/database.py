@@ -67,6 +67,10 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def _is_same(one: Path, other: Path) -> bool:
+    return _identity(one) == _identity(other) != (0, 0)
+
+
 class SqliteDatabase:
     """One SQLite file, opened by any number of processes of one host."""
 
@@ -251,7 +255,7 @@ class SqliteDatabase:
     def _checkpoint(self) -> None:
         if self.journal_mode != "wal":
             return
-        connection = self._connect()
+        connection = self.connect()
         try:
             # This one keeps nobody out; it leaves little for the one that does.
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -300,7 +304,12 @@ class SqliteDatabase:
     def _new_group(self) -> GroupCommit[SqliteTx]:
         return GroupCommit(self._begin, self._commit, self._rollback, SqliteTx.savepoint, SqliteTx.is_open)
 
-    def _connect(self) -> Any:
+    def connect(self, factory: Any = driver.Connection) -> Any:
+        """Return a new connection, made by *factory*, with the settings that keep the file safe.
+
+        Raises:
+            StoreUnavailable: the file cannot be opened here.
+        """
         if _inherited and _identity(self.path) in _inherited:
             raise StoreUnavailable(
                 f"{self.location} was open in the process that this one was forked from; SQLite would lose what is "
@@ -314,6 +323,7 @@ class SqliteDatabase:
                 timeout=_BUSY_SECONDS,
                 isolation_level=None,
                 check_same_thread=False,
+                factory=factory,
                 cached_statements=512,
             )
             self._set_journal_mode(connection)
@@ -326,12 +336,39 @@ class SqliteDatabase:
         _opened_here.add(_identity(self.path))
         return connection
 
+    def lend(self, raw: Any) -> SqliteTx:
+        """Return what runs our statements on *raw*, a connection of `connect` that somebody else begins and commits."""
+        return SqliteTx(raw, self._adapter.wrap(raw), self._texts, self._refusal)
+
+    @property
+    def turnstile(self) -> Turnstile:
+        """What whoever writes passes, on a connection of his own too."""
+        return self._turnstile
+
+    def join(self, raw: Any) -> SqliteTx:
+        """Return a transaction inside that of *raw*, a connection of somebody else; begin one if there is none.
+
+        Raises:
+            InvalidInput: it is no connection to this file, or not safe beside ours.
+        """
+        from mainspring.store.sqlite.connection import SharedConnection, require_shared
+
+        connection: SharedConnection = require_shared(raw)
+        if not _is_same(connection.path, self.path):
+            raise InvalidInput(f"the connection leads to {connection.path}, and Mainspring's runs are in {self.path}")
+        connection.begin()
+        return connection.lent
+
     def _look_for_strangers(self) -> None:
-        if _identity(self.path) in _opened_here:
+        identity = _identity(self.path)
+        if identity in _opened_here:
             return
         stranger = opened_before_us(self.path)
         if stranger is not None:
             raise StoreUnavailable(stranger)
+        if identity != (0, 0):
+            # At once: a second thread of ours that opens it now would take the first for a stranger.
+            _opened_here.add(identity)
 
     def _set_journal_mode(self, connection: Any) -> None:
         start = _CLOCK.monotonic()
@@ -352,7 +389,7 @@ class SqliteDatabase:
             _CLOCK.wait(_NEVER, 0.005)
 
     def _new_tx(self) -> SqliteTx:
-        raw = self._connect()
+        raw = self.connect()
         tx = SqliteTx(raw, self._adapter.wrap(raw), self._texts, self._refusal)
         self._opened.append(tx)
         return tx
