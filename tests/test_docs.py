@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mainspring import DuplicateRun, connect
 from mainspring.app import load_project
 from mainspring.domain.triggers import trigger_from_definition
 from mainspring.testing import RecordingContext, run_task
@@ -98,3 +99,21 @@ def test_the_pack_of_the_guide_loads(own_modules: Path) -> None:
     project.check()
     assert [spec.name for spec in project.specs] == ["weather-hourly"]
     assert project.catalog.names == ["weather.fetch"]
+
+
+def test_the_examples_of_the_guide_to_flow_run(own_modules: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = ROOT / "docs/guides/flow.md"
+    made: dict[str, Any] = {"__name__": "guide"}
+    for code in blocks(page, "python"):
+        exec(compile(code, str(page), "exec"), made)
+    file = own_modules / "mainspring.db"
+    with connect(f"sqlite:///{file}") as client:
+        assert made["order"](client, file, "PETR4").state == "ready"
+        with pytest.raises(DuplicateRun):
+            client.enqueue(made["load"], ticker="PETR4", reason="again")
+        assert client.enqueue(made["digest"]).id == client.enqueue(made["digest"]).id
+        first, second = (client.enqueue(made["reindex"], site="x", revision=n) for n in range(2))
+        assert (first.id, second.existing, first.state) == (second.id, True, "scheduled")
+        assert made["fill"](client, [f"T{n}" for n in range(10)]) == 10
+        made["rebuild"](client)
+    assert capsys.readouterr().out.splitlines()[-1] == "part 2 under fence 1"

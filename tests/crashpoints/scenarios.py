@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import sqlalchemy
 
-from mainspring import task
+from mainspring import Unique, task
 from mainspring.domain.rate import Rate
 from mainspring.domain.spec import FanOut, OverlapPolicy
 from mainspring.encoding import INLINE_LIMIT
 from mainspring.errors import Conflict, UnknownName
 from mainspring.ids import RunId
 from mainspring.services.dead_letters import DeadFilter, DeadLetters, Edit
+from mainspring.services.editing import Edit as RunEdit
+from mainspring.services.editing import Editing
 from mainspring.services.enqueue import Request
 from mainspring.store import queueing
 from mainspring.store.runs import save_checkpoint
@@ -144,6 +146,53 @@ def _enqueue_many(process: Process) -> None:
     ]
     for run_id in process.enqueuer.enqueue_many(requests):
         process.world.say(run_id)
+
+
+def _enqueue_unique(process: Process) -> None:
+    # Whoever asks again comes by the same run, ended or not.
+    unique = Unique(fields=("text",), states="any", on_conflict="existing")
+    for wish in (
+        Request(succeed, {"text": "alone"}, unique=unique),
+        Request(succeed, {"text": "alone"}, unique=unique),
+    ):
+        process.world.say(process.enqueuer.enqueue(wish, by="ann"))
+
+
+def _runs_to_replace(process: Process) -> None:
+    unique = Unique(fields=("text",), on_conflict="replace")
+    wish = Request(succeed, {"text": "alone"}, due_at=process.clock.now() + HOUR, unique=unique)
+    run_id = process.enqueuer.enqueue(wish)
+    process.world.notes["labels"] = {"alone": run_id}
+    process.world.notes["wish"] = replace(wish, due_at=None, priority=8)
+    process.world.say(run_id)
+
+
+def _replace(process: Process) -> None:
+    labels: dict[str, RunId] = process.world.notes["labels"]
+    # When nobody heard the first answer, the run may have ended meanwhile: then this is a wish for another one.
+    placed = process.enqueuer.place([process.world.notes["wish"]])[0]
+    labels.setdefault("alone" if placed.run_id == labels["alone"] else f"again {placed.run_id}", placed.run_id)
+    process.world.say(placed.run_id)
+
+
+def _replaced(world: World, evidence: Evidence, story: Story) -> Iterator[str]:
+    yield from judge_ends(world, evidence, dict.fromkeys(world.notes["labels"], "succeeded"))
+
+
+def _runs_to_edit(process: Process) -> None:
+    _put(process, "ready", "scheduled")
+    (later,) = _put(process, "later", due_at=process.clock.now() + HOUR)
+    process.world.notes["edited"] = [*process.world.notes["labels"].values()]
+    assert later in process.world.notes["edited"]
+
+
+def _edit_runs(process: Process) -> None:
+    editing = Editing(process.database, process.clock)
+    wish = RunEdit(priority=8, queue="other", due_at=process.clock.now() + 5 * SECOND)
+    for run_id in process.world.notes["edited"]:
+        # One that was edited before the fault may have started since.
+        with contextlib.suppress(Conflict):
+            editing.edit(run_id, wish, "ann")
 
 
 def _enqueued(n: int) -> Callable[[World, Evidence, Story], Iterator[str]]:
@@ -552,6 +601,10 @@ def _stopped(world: World, evidence: Evidence, story: Story) -> Iterator[str]:
 SCENARIOS: Final = (
     Scenario("enqueue one", _nothing, _enqueue_one, _enqueued(1), asked=True),
     Scenario("enqueue many", _nothing, _enqueue_many, _enqueued(3), asked=True),
+    Scenario("enqueue unique", _nothing, _enqueue_unique, lambda w, e, s: _count(w, e, 1), asked=True),
+    Scenario("replace unique", _runs_to_replace, _replace, _replaced, asked=True),
+    Scenario("edit runs", _runs_to_edit, _edit_runs, _ends(
+        dict.fromkeys(("ready", "scheduled", "later"), "succeeded")), asked=True),
     Scenario("enqueue waiting", _prepare_waiting, _enqueue_waiting, lambda w, e, s: _count(w, e, 3), asked=True),
     Scenario("fire", _schedules_due, _fire, _ledger),
     Scenario("fire overlapping", _schedules_overlapping, _fire, _ledger),

@@ -15,6 +15,10 @@ _RESCUE = "tests/store/test_rescue.py::"
 _QUEUEING = "tests/store/test_queueing.py::"
 _LEDGER = "tests/store/test_ledger.py::"
 _AGAIN = "tests/store/test_judged_again.py::"
+_UNIQUE = "tests/services/test_unique.py::"
+_EDITING = "tests/services/test_editing.py::"
+_LOCKS = "tests/services/test_locks.py::"
+_JOINING = "tests/store/test_joining.py::"
 _SAFETY = "tests/store/test_sqlite_safety.py::"
 _LONG = "tests/store/test_long_work.py::"
 
@@ -328,6 +332,76 @@ GUARDS: Final = (
     Guard("a dead letter as it was seen", "one that was retried and failed anew meanwhile is another one",
           "store/dead_letters.py", " if wanted[row.id] == row.attempt]", "]",
           "tests/services/test_dead_letters.py::test_a_letter_that_failed_anew_meanwhile_is_left_to_the_next_look"),
+    # -- unique runs --
+    Guard("a key is locked while it is settled", "of two who ask at once one makes the run",
+          "store/postgres/claim_keys.sql", "DO UPDATE SET scope = k.scope", "DO NOTHING",
+          _UNIQUE + "test_a_key_that_somebody_settles_is_waited_for[postgres]"),
+    Guard("a key holds while its run is unfinished", "of runs that are the same one is made", "store/keys.py",
+          "return self.state is not None and self.state not in FINAL", "return False",
+          _UNIQUE + "test_a_second_run_is_rejected_and_nothing_is_written"),
+    Guard("a change that has landed", "F23: a repeated wish makes no second run", "store/keys.py",
+          "        elif holder.asked_by == run.id:\n", "        elif False:\n",
+          _UNIQUE + "test_who_asks_again_after_a_lost_reply_makes_no_second_run"),
+    Guard("a run that has landed", "F23: a repeated wish makes no second run", "store/keys.py",
+          "_existing(tx, keyed) if tx.repeated else frozenset()", "frozenset()",
+          _UNIQUE + "test_who_asks_again_after_its_run_has_ended_and_passed_on_its_key_makes_none"),
+    Guard("a forgotten key is judged again, SQLite", "a key that has passed on holds", "store/sqlite/drop_keys.sql",
+          " AND run_id = ?", " AND ? IS NOT NULL",
+          _UNIQUE + "test_a_key_that_passes_on_while_it_is_looked_at_is_not_forgotten[sqlite]"),
+    Guard("a forgotten key is judged again, PostgreSQL", "a key that has passed on holds",
+          "store/postgres/drop_keys.sql", " AND k.key = x.key AND k.run_id = x.run_id", " AND k.key = x.key",
+          _UNIQUE + "test_a_key_that_passes_on_while_it_is_looked_at_is_not_forgotten[postgres]"),
+
+    # -- edits of runs --
+    Guard("an edited run is as it was locked, SQLite", "a run that has begun is not changed",
+          "store/sqlite/edit_runs.sql", "AND attempt = ? AND state = ?", "AND ? IS NOT NULL AND ? IS NOT NULL",
+          _EDITING + "test_a_change_of_a_run_that_was_not_taken_out_is_not_written[sqlite]"),
+    Guard("an edited run is as it was locked, PostgreSQL", "a run that has begun is not changed",
+          "store/postgres/edit_runs.sql", " AND r.attempt = x.attempt AND r.state = x.before", "",
+          _EDITING + "test_a_change_of_a_run_that_was_not_taken_out_is_not_written[postgres]"),
+    Guard("an edit that has landed", "F23: an edit whose reply was lost counts as done", "services/editing.py",
+          "if r.id not in taken and tx.repeated and audited", "if False and audited",
+          _EDITING + "test_an_edit_whose_reply_was_lost_counts_as_done_though_the_run_has_begun"),
+
+    # -- locks of users --
+    Guard("a held lock is not taken, SQLite", "one holder at a time", "store/sqlite/acquire_lock.sql",
+          " WHERE locks.holder IS NULL OR", " WHERE true OR",
+          _LOCKS + "test_one_at_a_time_and_the_fence_grows[sqlite]"),
+    Guard("a held lock is not taken, PostgreSQL", "one holder at a time", "store/postgres/acquire_lock.sql",
+          " WHERE l.holder IS NULL OR", " WHERE true OR",
+          _LOCKS + "test_one_at_a_time_and_the_fence_grows[postgres]"),
+    Guard("a lock of an earlier boot is free", "no boot clock goes on", "store/sqlite/acquire_lock.sql",
+          " OR locks.boot_id <> :boot_id", "",
+          _LOCKS + "test_a_lock_of_a_machine_that_has_been_booted_anew_is_free[sqlite]"),
+    Guard("a lock that ran out is not renewed, SQLite", "lost is lost for ever", "store/sqlite/renew_lock.sql",
+          " AND lease_until > :lease_now", "",
+          _LOCKS + "test_the_database_refuses_to_renew_what_ran_out_though_nobody_has_taken_it[sqlite]"),
+    Guard("a lock that ran out is not renewed, PostgreSQL", "lost is lost for ever", "store/postgres/renew_lock.sql",
+          "\n   AND lease_until > coalesce(%(lease_now)s, clock_timestamp())", "",
+          _LOCKS + "test_the_database_refuses_to_renew_what_ran_out_though_nobody_has_taken_it[postgres]"),
+    Guard("a late holder gives back nothing, SQLite", "a lock is given back by who has it",
+          "store/sqlite/release_lock.sql", " AND holder = :holder AND fence = :fence", "",
+          _LOCKS + "test_a_lease_that_is_renewed_lasts_and_one_that_ran_out_is_lost_for_ever[sqlite]"),
+    Guard("FOR SHARE in the check of a lock", "what is written under a lock is written under it",
+          "store/postgres/check_lock.sql", " FOR SHARE", "",
+          _LOCKS + "test_a_lock_that_was_checked_in_a_transaction_is_nobody_elses_until_that_ends[postgres]"),
+
+    # -- transactions of users --
+    Guard("the same file", "both commit or neither: a run of another file is lost", "store/sqlite/database.py",
+          "        if not _is_same(connection.path, self.path):\n", "        if False:\n",
+          _JOINING + "test_a_connection_to_another_file_is_refused[sqlite]"),
+    Guard("the same installation", "both commit or neither: a run of another database is lost",
+          "store/postgres/joining.py", "found[0] != installation", "False",
+          _JOINING + "test_a_connection_to_another_database_is_refused[postgres]"),
+    Guard("no autocommit", "both commit or neither", "store/postgres/joining.py",
+          "    if raw.info.transaction_status != pq.TransactionStatus.INTRANS:\n", "    if False:\n",
+          _JOINING + "test_a_connection_that_commits_each_statement_alone_is_refused[postgres]"),
+    Guard("no second SQLite library", "5.7: two libraries drop each other's locks", "store/sqlite/connection.py",
+          "if standard is not None and isinstance(raw, standard.Connection):", "if False:",
+          _JOINING + "test_a_connection_of_another_library_is_refused_with_the_reason[sqlite]"),
+    Guard("users take turns", "5.7: writers of all processes take turns", "store/sqlite/connection.py",
+          "            self._home.turnstile.enter()\n", "            self._home.turnstile._open()\n",
+          _JOINING + "test_writers_take_turns_with_it_however_its_transaction_ends"),
 
     # -- values and the world outside --
     Guard("no artifact from outside of its folder", "what the database says never becomes a path elsewhere",

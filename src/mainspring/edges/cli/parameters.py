@@ -16,10 +16,14 @@ def read_parameters(task: Task[..., Any], given: Sequence[str], as_json: str | N
     Raises:
         InvalidInput: a text has no ``=``, a name comes twice, or the JSON is none.
     """
+    return read_described(task.json_schema(), given, as_json)
+
+
+def read_described(schema: Mapping[str, Any], given: Sequence[str], as_json: str | None = None) -> dict[str, Any]:
+    """Return parameters for a task of which only the JSON *schema* is known; see `read_parameters`."""
     from mainspring.domain.parameters import value_from_text
     from mainspring.edges.cli.runs import pairs
 
-    schema = task.json_schema()
     found = {} if as_json is None else _object(as_json)
     for name, text in pairs(given, "--param").items():
         found[name] = value_from_text(name, text, schema, "--param")

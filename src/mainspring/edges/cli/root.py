@@ -22,6 +22,7 @@ from mainspring.edges.cli import (
     doctor,
     enqueue,
     init,
+    locks,
     packs,
     processes,
     queues,
@@ -188,6 +189,7 @@ dead.register(app)
 schedules.register(app)
 queues.register(app)
 workers.register(app)
+locks.register(app)
 artifacts.register(app)
 cache.register(app)
 status.register(app)

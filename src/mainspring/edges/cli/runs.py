@@ -1,4 +1,4 @@
-"""List, show, cancel and retry runs."""
+"""List, show, edit, cancel and retry runs."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ Labels = Annotated[list[str] | None, typer.Option("--label", metavar="NAME=VALUE
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
-    from mainspring.edges.cli import run
+    from mainspring.edges.cli import edit, run
 
-    group = typer.Typer(no_args_is_help=True, help="List, show, cancel and retry runs.")
+    group = typer.Typer(no_args_is_help=True, help="List, show, edit, cancel and retry runs.")
     group.command("list")(list_)
     group.command("show")(run.show)
     group.command("logs")(run.logs)
+    group.command("edit")(edit.edit)
     group.command("cancel")(cancel)
     group.command("retry")(retry)
     app.add_typer(group, name="runs")
@@ -70,7 +71,7 @@ def list_(
     """
     from mainspring.services.reading import RunFilter
 
-    wanted = RunFilter(_states(state or []), task, queue, schedule, pairs(label or [], "--label") or None)
+    wanted = RunFilter(states_of(state or []), task, queue, schedule, pairs(label or [], "--label") or None)
     application = open_existing(context)
     require_known(application, wanted)
     start = None if before is None else application.steering.require(before).id
@@ -218,7 +219,8 @@ def _text(cell: str | Cell) -> str:
     return cell.text if isinstance(cell, Cell) else cell
 
 
-def _states(given: Sequence[str]) -> list[Any]:
+def states_of(given: Sequence[str]) -> list[Any]:
+    """Return the states of these names."""
     from mainspring.domain.states import RunState
     from mainspring.errors import UnknownName
 
