@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -84,13 +85,14 @@ class Run:
         return await asyncio.to_thread(self.result, timeout)
 
 
-class Enqueueing:
+class Enqueueing(ABC):
     """What can be asked of a client, on its own or inside a transaction of yours."""
 
     _clock: Clock
 
+    @abstractmethod
     def _place(self, requests: Iterable[Request]) -> list[Run]:
-        raise NotImplementedError
+        """Enqueue runs in order."""
 
     def enqueue(self, task: Task[..., Any], /, **parameters: Any) -> Run:
         """Enqueue one run of *task* and return it once it is durable.

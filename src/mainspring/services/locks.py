@@ -56,7 +56,7 @@ class Lock:
 
     @property
     def fence(self) -> int:
-        """Return the number of this acquisition: it grows with each: what you write to can refuse a late one."""
+        """Return the number of this acquisition; it only grows, so what you write to can refuse a late one."""
         return self._held.fence
 
     @property
