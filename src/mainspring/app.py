@@ -144,6 +144,7 @@ class Application:
     def dead_letters(self) -> DeadLetters:
         """Decides on failed runs."""
         return DeadLetters(self.database, self.clock)
+
     def place_in(self, connection: Any, requests: Iterable[Request]) -> list[Placed]:
         """Enqueue runs inside the transaction of *connection*, and tell workers of its commit where it can be known."""
         joined = join(self.database, connection)

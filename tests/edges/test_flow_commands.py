@@ -28,7 +28,7 @@ def test_a_change_that_does_not_fit_names_thing_value_and_way_out(project: Path,
     run = enqueue(cli, "work.add", "--param", "a=1")
     for words, said in (
         ((run, "--param", "c=1"), "unknown parameter 'c'"),
-        ((run, "--param", "a=x"), "parameter 'a' = 'x': should be of type integer"),
+        ((run, "--param", "a=x"), "parameter 'a' = 'x': is no integer"),
         ((run,), "nothing is to be changed; give a priority, queue, due time or parameter"),
         ((run, "--due", "in a while"), "--due 'in a while'"),
         (("--priority", "high"), "name one run by its id, or choose runs by --of-task"),

@@ -12,7 +12,6 @@ import sqlalchemy
 from mainspring import task
 from mainspring.domain.runs import Ended
 from mainspring.domain.states import RunState
-from mainspring.domain.stored_schema import check_parameters
 from mainspring.encoding import INLINE_LIMIT
 from mainspring.errors import Conflict, InvalidInput, ParametersInvalid
 from mainspring.services.editing import Edit, EditedMany, Editing
@@ -144,13 +143,9 @@ def test_a_held_run_is_judged_again(installation: Installation) -> None:
     ("parameters", "said"),
     [
         ({"dya": 2}, "unknown parameter 'dya'; did you mean 'day'?"),
-        ({"day": "2"}, "parameter 'day' = '2': should be of type integer"),
-        ({"day": True}, "parameter 'day' = True: should be of type integer"),
-        ({"kind": "middle"}, "parameter 'kind' = 'middle': should be one of 'short', 'long'"),
-        (
-            {"hosts": ["a", 5]},
-            "parameter 'hosts' = ['a', 5]: item 1 should be of type string or should be of type null",
-        ),
+        ({"day": "two"}, "parameter 'day' = 'two': is no integer"),
+        ({"kind": "middle"}, "parameter 'kind' = 'middle': is none of 'short', 'long'"),
+        ({"hosts": "a"}, "parameter 'hosts' = 'a': is no array or null"),
     ],
 )
 def test_parameters_that_do_not_fit_the_description_are_refused(
@@ -163,22 +158,6 @@ def test_parameters_that_do_not_fit_the_description_are_refused(
         edit(installation, run, parameters=parameters)
     assert said in str(caught.value)
     assert contents(installation.database) == before
-
-
-def test_bounds_and_nested_parameters_are_checked_too() -> None:
-    schema = {
-        "properties": {"n": {"type": "integer", "minimum": 1, "exclusiveMaximum": 5}, "at": {"$ref": "#/$defs/Place"}},
-        "$defs": {"Place": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}},
-        "required": ["n"],
-    }
-    check_parameters("t", schema, {"n": 4, "at": {"x": 1}})
-    with pytest.raises(ParametersInvalid) as caught:
-        check_parameters("t", schema, {"n": 5, "at": {}})
-    assert caught.value.problems == (
-        "parameter 'n' = 5: should be less than 5", "parameter 'at' = {}: parameter 'x' is missing",
-    )  # fmt: skip
-    with pytest.raises(ParametersInvalid, match="parameter 'n' is missing"):
-        check_parameters("t", schema, {})
 
 
 def test_parameters_of_a_task_that_nobody_described_cannot_be_checked(installation: Installation) -> None:

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from mainspring.clock import Clock
+from mainspring.domain.parameters import misfits
 from mainspring.domain.priority import parse_priority
 from mainspring.domain.queue_order import QUEUE_NAME
 from mainspring.domain.states import FINAL, RunState
-from mainspring.domain.stored_schema import check_parameters
 from mainspring.encoding import decode, encode
-from mainspring.errors import Conflict, InvalidInput
+from mainspring.errors import Conflict, InvalidInput, ParametersInvalid
 from mainspring.ids import RunId
 from mainspring.services.runs import Steering
 from mainspring.store import editing as waiting
@@ -147,7 +147,9 @@ class Editing:
             if task not in tasks:
                 raise InvalidInput(f"no worker has described task {task!r} yet, so its parameters cannot be checked")
             given = {**decode(stored.parameters_of(tx, run.id)), **edit.parameters}
-            check_parameters(task, tasks[task].schema, given)
+            problems = misfits(tasks[task].schema, given)
+            if problems:
+                raise ParametersInvalid(task, problems)
             text = encode(given)
         return Change(edit.queue, edit.priority, due_at, text)
 
