@@ -16,7 +16,7 @@ from typing import Final
 from tests.guards.guards import Guard
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-_COPIED: Final = ("src", "tests", "docs", "scripts")
+_COPIED: Final = ("src", "servers", "tests", "docs", "scripts")
 _FILES: Final = ("pyproject.toml", "README.md", "Makefile", "constraints.txt", "CHANGELOG.md")
 _FOREIGN: Final = (
     "PYTHONPATH", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST", "COVERAGE_PROCESS_START",
