@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 
 from mainspring import DuplicateRun, connect
 from mainspring.app import load_project
+from mainspring.domain.exchanges.hours import HOURS
 from mainspring.domain.triggers import trigger_from_definition
 from mainspring.testing import RecordingContext, run_task
 
@@ -58,10 +60,25 @@ def test_the_example_of_the_readme_is_valid_and_its_task_runs(own_modules: Path)
 
 def test_every_trigger_of_the_guide_is_accepted() -> None:
     lines = [line for line in blocks(ROOT / "docs/guides/schedules.md", "yaml")[0].splitlines() if line.strip()]
-    assert len(lines) == 8
+    assert len(lines) == 9
     for line in lines:
         definition: dict[str, Any] = yaml.safe_load(line)
         assert trigger_from_definition(definition, zone="Europe/Berlin", seed="guide").in_words()
+
+
+def test_every_session_rule_of_the_guide_is_accepted() -> None:
+    (rules,) = [block for block in blocks(ROOT / "docs/guides/schedules.md", "yaml") if "while open" in block]
+    own = {"my-closures": {date(2026, 11, 30): "Audit"}}
+    lines = [line for line in rules.splitlines() if line.strip()]
+    assert len(lines) == 7
+    for line in lines:
+        definition: dict[str, Any] = yaml.safe_load(line)
+        assert trigger_from_definition(definition, own_calendars=own).in_words()
+
+
+def test_the_guide_names_every_exchange_of_the_table() -> None:
+    page = (ROOT / "docs/guides/schedules.md").read_text(encoding="utf-8")
+    assert [code for code in HOURS if f"`{code}`" not in page] == []
 
 
 def test_the_tasks_of_the_guide_can_be_made(own_modules: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from mainspring.config import load, read_schedules
 from mainspring.domain.queue_order import QueueOrder
-from mainspring.domain.spec import FanOut, Misfire, MisfirePolicy, OverlapPolicy
+from mainspring.domain.spec import FanOut, Misfire, MisfirePolicy, OverlapPolicy, spec_from_text
 from mainspring.errors import ConfigurationInvalid
 from tests.config.conftest import Project
 
@@ -364,7 +364,8 @@ def test_a_pack_reads_its_own_schedules() -> None:
         read_schedules(b"worker: {slots: 1}\nschedules:\n  q: {task: market.q}\n", "schedules.yaml")
     assert refused.value.problems == (
         "schedules.yaml:1: worker: only schedules, calendars and zone may stand here",
-        "schedules.yaml:3: schedules.q: no trigger is given; write exactly one of cron, fields, every, calendar or at",
+        "schedules.yaml:3: schedules.q: no trigger is given; write exactly one of cron, fields, every, calendar, "
+        "session or at",
     )
 
 
@@ -372,3 +373,41 @@ def test_importing_the_package_loads_neither_pydantic_nor_yaml() -> None:
     code = "import sys, mainspring.config as c; print(sorted({'pydantic', 'yaml', 'dotenv'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+SESSIONS = """
+zone: Europe/Berlin
+calendars:
+  audits: [{date: 2026-11-30, name: Audit}]
+schedules:
+  short: {task: t, session: XNYS close - 15m}
+  long:
+    task: t
+    start: 2026-11-23
+    session:
+      exchange: B3
+      at: close + 30m on the last session of the month
+      closed: [audits]
+      hours: {2026-12-23: 10:00-13:00}
+  elsewhere: {task: t, session: XNYS open, zone: Asia/Tokyo}
+"""
+
+
+def test_sessions_are_in_the_zone_of_their_exchange_unless_another_is_given(project: Project) -> None:
+    specs = project.write(SESSIONS).load().settings.schedule_specs()
+    zones = {name: spec.zone for name, spec in specs.items()}
+    assert zones == {"short": "America/New_York", "long": "America/Sao_Paulo", "elsewhere": "Asia/Tokyo"}
+    assert specs["long"].start_at == datetime(2026, 11, 23, 3, tzinfo=UTC)
+    assert specs["elsewhere"].next_after(datetime(2026, 11, 27, tzinfo=UTC)) == datetime(
+        2026, 11, 27, 14, 30, tzinfo=UTC
+    )
+
+
+def test_own_closures_and_hours_of_an_exchange_are_kept_in_the_schedule(project: Project) -> None:
+    spec = project.write(SESSIONS).load().settings.schedule_specs()["long"]
+    read_back = spec_from_text(spec.to_text())
+    november, december = datetime(2026, 11, 25, tzinfo=UTC), datetime(2026, 12, 23, tzinfo=UTC)
+    # Monday the 30th is the audit; on Friday the 27th B3 closes at 17:55.
+    assert read_back.next_after(november) == datetime(2026, 11, 27, 21, 25, tzinfo=UTC)
+    assert read_back.trigger.to_json()["hours"] == {"2026-12-23": ["10:00:00", "13:00:00"]}
+    assert read_back.next_after(december) == datetime(2026, 12, 30, 21, 25, tzinfo=UTC)

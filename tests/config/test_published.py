@@ -31,7 +31,9 @@ def test_the_schema_knows_every_key_and_refuses_others() -> None:
     schedule = schema["$defs"]["ScheduleConfig"]
     assert list(schedule["properties"]) == list(ScheduleConfig.model_fields)
     assert schedule["required"] == ["task"]
-    assert schedule["oneOf"] == [{"required": [key]} for key in ("cron", "fields", "every", "calendar", "at")]
+    assert schedule["oneOf"] == [
+        {"required": [key]} for key in ("cron", "fields", "every", "calendar", "session", "at")
+    ]
 
 
 def test_every_reference_inside_the_schema_leads_somewhere() -> None:

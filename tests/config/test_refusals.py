@@ -200,7 +200,7 @@ FILES = [
     ),
     (
         "schedules:\n  quotes:\n    task: market.quotes\n",
-        "2: schedules.quotes: no trigger is given; write exactly one of cron, fields, every, calendar or at",
+        "2: schedules.quotes: no trigger is given; write exactly one of cron, fields, every, calendar, session or at",
     ),
     ("schedules:\n  quotes: {cron: '@daily'}\n", "2: schedules.quotes: 'task' is missing"),
     ("schedules: []\n", "1: schedules: must be a mapping ('key: value' lines), not a list"),
@@ -233,8 +233,24 @@ SCHEDULES = [
     (
         "cron: '0 9 * * 1-5'\nevery: 5m",
         "2: schedules.quotes: several triggers are given (cron, every); write exactly one of cron, "
-        "fields, every, calendar or at",
+        "fields, every, calendar, session or at",
     ),
+    ("session: XNYX close", "4: schedules.quotes.session: unknown exchange 'XNYX'; did you mean 'XNYS'?"),
+    (
+        "session: XNYS open + 8h",
+        "4: schedules.quotes.session: open + 8h lies after the close: a session of XNYS is 6h30m long; count from the "
+        "close instead",
+    ),
+    (
+        "session: {exchange: XNYS, at: open, closed: [audit]}",
+        "4: schedules.quotes.session: closed: unknown calendar of your own 'audit'; there is no calendar of your own "
+        "yet; built-in ones go under calendars: exclude",
+    ),
+    (
+        "session: {exchange: XNYS, at: open, clsed: []}",
+        "4: schedules.quotes.session.clsed: unknown key 'clsed'; did you mean 'closed'?",
+    ),
+    ("session: 5", "4: schedules.quotes.session: must be a mapping ('key: value' lines), not the number 5"),
     ("every: 15", '4: schedules.quotes.every: duration 15 has no unit; write "15s" for seconds or "15m" for minutes'),
     (
         "every: 15 mins 3",

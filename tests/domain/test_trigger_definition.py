@@ -155,7 +155,7 @@ def test_a_stored_form_that_is_damaged_is_refused(body, message):
     assert str(refused.value) == message
 
 
-ONE_OF = "write exactly one of cron, fields, every, calendar or at"
+ONE_OF = "write exactly one of cron, fields, every, calendar, session or at"
 
 
 @pytest.mark.parametrize(

@@ -448,7 +448,16 @@ class TestSchedules:
         ):
             assert part in out
         assert len(body["fire_times"]) == 5
-        assert set(body["fire_times"][0]) == {"fire_at", "local", "weekday", "until_at", "n", "skipped", "jitter"}
+        assert set(body["fire_times"][0]) == {
+            "fire_at",
+            "local",
+            "weekday",
+            "until_at",
+            "n",
+            "skipped",
+            "jitter",
+            "remark",
+        }
         assert body["ledger"] == []
 
 

@@ -113,6 +113,24 @@ class TestCommand:
 
         assert "  Friday 2026-04-03 09:00     skipped: Good Friday (BR)\n" in out
 
+    def test_half_days_are_remarked_on_and_closed_days_are_named(self, folder: Path, cli: Cli) -> None:
+        (folder / "work.py").write_text(TASKS)
+        config = "tasks: [work]\nschedules:\n  a: {task: work.add, session: XNYS close - 15m, parameters: {a: 1}}\n"
+        (folder / "mainspring.yaml").write_text(config)
+
+        with time_machine.travel(datetime(2026, 11, 25, 12, tzinfo=UTC), tick=False):
+            out = cli("schedules", "preview", "a", "--count", "3").out
+
+        assert out == (
+            "a\n"
+            "15 minutes before XNYS closes (America/New_York)\n"
+            "  next fire times (America/New_York, UTC-05:00)\n"
+            "  Wednesday 2026-11-25 15:45  in 8 h 45 min\n"
+            "  Thursday 2026-11-26         skipped: XNYS is closed: Thanksgiving Day\n"
+            "  Friday 2026-11-27 12:45     in 2 d 5 h, half-day, closes at 13:00\n"
+            "  Monday 2026-11-30 15:45     in 5 d 8 h\n"
+        )
+
     def test_as_json(self, project: Path, cli: Cli) -> None:
         (body,) = cli("schedules", "preview", "sundays", "--count", "1", "--json").json["schedules"]
 
@@ -129,8 +147,10 @@ class TestCommand:
                     "n": 1,
                     "skipped": None,
                     "jitter": 0.0,
+                    "remark": "",
                 }
             ],
+            "days_off": [],
         }
 
     def test_the_database_goes_before_the_file_and_the_file_fills_up(self, project: Path, cli: Cli) -> None:

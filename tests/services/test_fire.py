@@ -14,9 +14,10 @@ import sqlalchemy
 from mainspring.clock import ManualClock
 from mainspring.domain.calendars import CalendarRule
 from mainspring.domain.runs import RunKind
-from mainspring.domain.spec import FanOut, Misfire, MisfirePolicy, OverlapPolicy
+from mainspring.domain.spec import FanOut, Misfire, MisfirePolicy, OverlapPolicy, ScheduleSpec
 from mainspring.domain.states import RunState
 from mainspring.domain.tasks import task
+from mainspring.domain.triggers import parse_session
 from mainspring.errors import StoreUnavailable
 from mainspring.ids import uuid7
 from mainspring.services.fire import Firer
@@ -432,3 +433,57 @@ def test_runs_of_one_installation_never_share_an_occurrence(installation: Instal
     with pytest.raises(sqlalchemy.exc.IntegrityError):
         installation.database.write(lambda tx: tx.core(sqlalchemy.insert(table).values(**copy | {"id": uuid7()})))
     assert run.fire_at == datetime(2026, 3, 2, 12, 1, tzinfo=NOON.tzinfo)
+
+
+SCHEDULES = metadata.tables["schedules"]
+
+
+def session_at(rule: str, **changes: Any) -> ScheduleSpec:
+    return ScheduleSpec(name="s1", task="demo.task", trigger=parse_session(rule), **changes)
+
+
+def test_a_schedule_by_sessions_fires_with_the_exchange_and_passes_closed_days_over(installation: Installation) -> None:
+    # Friday 6 March: New York is on winter time until Sunday.
+    installation.at("6 12:00")
+    installation.put(session_at("B3 close"))
+    for time in ("6 20:54", "6 20:55", "9 19:59", "9 20:00"):
+        installation.fire(time)
+    assert installation.ledger() == [("6 20:55",) * 2 + (1, "fired", None), ("9 20:00",) * 2 + (1, "fired", None)]
+
+
+def test_a_session_whose_close_has_moved_does_not_fire_again(installation: Installation) -> None:
+    installation.put(session_at("XNYS close - 15m"))
+    installation.fire("20:46")
+    moved = {"exchange": "XNYS", "at": "close - 15m", "hours": {"2026-03-02": "09:30-16:30"}}
+    trigger = parse_session(moved)
+    text = ScheduleSpec(name="s1", task="demo.task", trigger=trigger).to_text()
+    # As newer data would have it, under the same version of the schedule.
+    change = sqlalchemy.update(SCHEDULES).values(spec=text, next_at=when("21:15"))
+    installation.database.write(lambda tx: tx.core(change))
+    installation.fire("21:16")
+    assert installation.ledger() == [
+        ("20:45", "20:45", 1, "fired", None),
+        ("21:15", "21:15", 1, "skipped", "missed"),
+    ]
+
+
+def test_a_schedule_by_an_exchange_unknown_here_is_set_aside_and_the_others_fire(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    installation.put(session_at("XNYS close - 15m"))
+    installation.put(minutely("well"))
+    change = sqlalchemy.update(SCHEDULES).where(SCHEDULES.c.name == "s1")
+    installation.database.write(
+        lambda tx: tx.core(change.values(spec=sqlalchemy.func.replace(SCHEDULES.c.spec, "XNYS", "XMOON")))
+    )
+    _change_next(installation, "s1", when("12:01"))
+    assert installation.fire("12:01").failed == ("s1",)
+    assert installation.fired("well") == ["12:01"]
+    assert "unknown exchange 'XMOON'" in caplog.text
+    # Neither does it stop the others from being computed anew.
+    assert installation.scheduling.recompute() == 0
+
+
+def _change_next(installation: Installation, name: str, next_at: datetime) -> None:
+    change = sqlalchemy.update(SCHEDULES).where(SCHEDULES.c.name == name).values(next_at=next_at)
+    installation.database.write(lambda tx: tx.core(change))

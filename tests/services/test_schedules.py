@@ -13,9 +13,10 @@ import sqlalchemy
 
 from mainspring.clock import ManualClock
 from mainspring.domain.runs import RunKind
-from mainspring.domain.spec import FanOut
+from mainspring.domain.spec import FanOut, ScheduleSpec
 from mainspring.domain.states import RunState
 from mainspring.domain.tasks import task
+from mainspring.domain.triggers import parse_session
 from mainspring.errors import Conflict, InvalidInput, StoreUnavailable, UnknownName
 from mainspring.services.schedules import Scheduling
 from mainspring.store.database import Database
@@ -360,3 +361,10 @@ def test_an_unreadable_schedule_does_not_keep_the_others_from_being_recomputed(i
     _change_row(installation, "well", next_at=when("3 10:00"), computed_with="tzdata=2020a")
     assert installation.scheduling.recompute() == 1
     assert installation.scheduling.require("well").next_at == when("3 09:00")
+
+
+def test_newer_data_wakes_a_schedule_that_had_no_session_left(installation: Installation) -> None:
+    installation.put(ScheduleSpec(name="s1", task="demo.task", trigger=parse_session("XNYS close - 15m")))
+    _change_row(installation, "s1", next_at=None, computed_with="exchanges=2019.01")
+    assert installation.scheduling.recompute() == 1
+    assert installation.scheduling.require("s1").next_at == when("20:45")

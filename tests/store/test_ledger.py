@@ -24,9 +24,10 @@ from mainspring.store.schedules import (
     edit_schedule,
     get_schedule,
     list_schedules,
+    next_of,
     pause_schedule,
-    recompute_next,
     resume_schedule,
+    set_next,
     versions_of,
 )
 from tests.store.arrange import (
@@ -371,7 +372,7 @@ def test_messages_go_out_with_the_transaction_that_fires(database: Database) -> 
 
 def test_new_zone_data_recomputes_the_next_fire_time_without_firing_the_past(database: Database) -> None:
     add(database, every(MINUTE))
-    assert database.write(lambda tx: recompute_next(tx, schedule(database), "2026b")) is True
+    assert database.write(lambda tx: set_next(tx, schedule(database), next_of(schedule(database)), "2026b")) is True
     assert schedule(database).computed_with == "2026b"
     assert schedule(database).next_at == NOON + MINUTE
 

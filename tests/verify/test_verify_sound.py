@@ -6,7 +6,7 @@ from threading import Thread
 import pytest
 import sqlalchemy
 
-from mainspring.domain.triggers import IntervalTrigger
+from mainspring.domain.triggers import IntervalTrigger, parse_session
 from mainspring.store.migrate import SchemaOutdated, upgrade
 from mainspring.verify import Finding, Verdict, verify
 from mainspring.verify import schedules as verify_schedules
@@ -209,3 +209,26 @@ def _everything(database):
         }
 
     return database.read(read)
+
+
+def test_fire_times_by_exchange_sessions_are_taken_as_recorded_and_still_compared_with_the_runs(world):
+    world.add(scheduled("bell", trigger=parse_session("XNYS every 1h while open")))
+    world.live(START + DAY, HOUR)
+    verdict = verify(world.database, world.now)
+    assert verdict.lines() == [
+        "7 expected, 7 fired, 0 missing, 0 doubled",
+        "1 schedule, 7 runs and 0 ended attempts compared with each other",
+        "1 schedule by exchange sessions: fire times are taken as the ledger has them",
+        "consistent",
+    ]
+    damage(world.database, "DELETE FROM runs WHERE fire_at = (SELECT min(fire_at) FROM runs)")
+    assert "run_missing" in {finding.kind for finding in verify(world.database, world.now).findings}
+
+
+def test_rows_by_exchange_sessions_that_stand_for_the_same_time_are_found(world):
+    world.add(scheduled("bell", trigger=parse_session("XNYS every 1h while open")))
+    world.live(START + DAY, DAY)
+    # Misfire latest: all but the last are one row, which is made to reach into it.
+    damage(world.database, "UPDATE occurrences SET until_at = until_at + minutes(90) WHERE n > 1")
+    kinds = {finding.kind for finding in verify(world.database, world.now).findings}
+    assert "fire_time_doubled" in kinds

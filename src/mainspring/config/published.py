@@ -13,6 +13,7 @@ from mainspring.config.settings import Settings
 from mainspring.config.shape import Shape, fields_of, shape_of
 from mainspring.domain.duration import format_duration
 from mainspring.domain.queue_order import QueueOrder
+from mainspring.domain.triggers import TRIGGER_KEYS
 
 SCHEMA_FILE: Final = "mainspring.schema.json"
 REFERENCE_FILE: Final = "docs/reference/settings.md"
@@ -51,8 +52,9 @@ def json_schema() -> dict[str, Any]:
     body["patternProperties"] = {"^x-": {}}
     _short_form(body, "MisfireConfig", {"enum": ["skip", "latest", "all"]})
     _short_form(body, "CalendarDay", {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"})
+    _short_form(body, "SessionConfig", {"type": "string", "examples": ["XNYS close - 15m"]})
     schedule = body["$defs"]["ScheduleConfig"]
-    schedule["oneOf"] = [{"required": [key]} for key in ("cron", "fields", "every", "calendar", "at")]
+    schedule["oneOf"] = [{"required": [key]} for key in TRIGGER_KEYS]
     return body
 
 

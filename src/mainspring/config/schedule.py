@@ -29,8 +29,10 @@ from mainspring.config.place import Place
 from mainspring.config.section import Section, setting
 from mainspring.domain.calendars import CalendarBook, CalendarRule
 from mainspring.domain.duration import format_duration
+from mainspring.domain.exchanges import zone_of
 from mainspring.domain.spec import FanOut, Misfire, MisfirePolicy, OverlapPolicy, ScheduleSpec
-from mainspring.domain.triggers import TRIGGER_KEYS, DstRule, Trigger, trigger_from_definition
+from mainspring.domain.triggers import TRIGGER_KEYS, DstRule, OwnCalendars, Trigger, trigger_from_definition
+from mainspring.domain.triggers.session_text import split_session
 from mainspring.domain.zones import instant_of
 from mainspring.errors import InvalidInput
 
@@ -81,6 +83,23 @@ class CalendarInterval(Section):
         "last", "In a month without that day: its last day, or skip the month."
     )
     anchor: Moment | None = setting(None, "A day from which the intervals are counted.")
+
+
+class SessionConfig(Section):
+    """By the sessions of an exchange; may be written as one text, such as `XNYS close - 15m`."""
+
+    exchange: Text = Field(description="Code of the exchange, such as XNYS, B3 or 24/7.")
+    at: Text = Field(
+        description="When: open + 5m, close - 15m, every 5m while open, every 30m from open + 10m to close - 10m; "
+        "with 'on the last session of the month' (first or last of week, month, quarter or year) on that one alone."
+    )
+    closed: tuple[Text, ...] = setting((), "Calendars of your own whose days are no sessions.")
+    hours: Mapping[str, Text] = setting({}, "Days with hours of your own, such as 2026-12-24: 09:30-12:00.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        return split_session(value) if isinstance(value, str) else value
 
 
 class CalendarsConfig(Section):
@@ -134,7 +153,7 @@ class FanOutConfig(Section):
 
 
 class ScheduleConfig(Section):
-    """A schedule: a task, exactly one trigger (cron, fields, every, calendar or at) and policies."""
+    """A schedule: a task, exactly one trigger (cron, fields, every, calendar, session or at) and policies."""
 
     task: TaskName = Field(description="Name of the task to run.")
     description: Text = setting("", "What it is for, in words.")
@@ -144,8 +163,11 @@ class ScheduleConfig(Section):
     every: Duration | None = setting(None, "Time between two fire times.", "duration")
     anchor: Moment | None = setting(None, "With every: a moment from which the intervals are counted.")
     calendar: CalendarInterval | None = setting(None, "Every so many days, weeks, months or years.")
+    session: SessionConfig | None = setting(None, "By the sessions of an exchange, such as XNYS close - 15m.")
     at: Moment | None = setting(None, "Fire once, at this date and time.")
-    zone: Zone | None = setting(None, "Time zone of all its local times; default: the setting zone.")
+    zone: Zone | None = setting(
+        None, "Time zone of all its local times; default: that of the exchange with session, else the setting zone."
+    )
     dst: DstConfig = setting(DstConfig(), "What fixed times do when clocks change.")
     start: Moment | None = setting(None, "No fire time before this day or moment.")
     end: Moment | None = setting(None, "No fire time after this day or moment; a day counts whole.")
@@ -179,7 +201,16 @@ class ScheduleConfig(Section):
         given = [key for key in TRIGGER_KEYS if getattr(self, key) is not None]
         return given[0] if len(given) == 1 else None
 
-    def trigger(self, name: str, zone: str) -> Trigger:
+    def zone_or(self, default: str) -> str:
+        """Return the zone of its local times; *default* is the zone of schedules that name none."""
+        if self.zone is not None or self.session is None:
+            return self.zone or default
+        try:
+            return zone_of(self.session.exchange)
+        except InvalidInput:
+            return default
+
+    def trigger(self, name: str, zone: str, own_calendars: OwnCalendars | None = None) -> Trigger:
         """Return the trigger; *zone* is the default zone, *name* seeds `H` in cron text.
 
         Raises:
@@ -190,20 +221,21 @@ class ScheduleConfig(Section):
             value = getattr(self, key)
             if value is None:
                 continue
-            if isinstance(value, CalendarInterval):
+            if isinstance(value, (CalendarInterval, SessionConfig)):
                 value = value.model_dump(exclude_none=True)
             written[key] = format_duration(value) if isinstance(value, timedelta) else value
-        return trigger_from_definition(written, self.zone or zone, DstRule(self.dst.gap, self.dst.fold), name)
+        dst = DstRule(self.dst.gap, self.dst.fold)
+        return trigger_from_definition(written, self.zone_or(zone), dst, name, own_calendars=own_calendars)
 
     def start_at(self, zone: str) -> datetime | None:
         """Return the instant of `start`; a day begins at its local midnight."""
-        return None if self.start is None else _instant(self.start, self.zone or zone)
+        return None if self.start is None else _instant(self.start, self.zone_or(zone))
 
     def end_at(self, zone: str) -> datetime | None:
         """Return the last instant of `end`; a day ends just before the next local midnight."""
         if self.end is None or isinstance(self.end, datetime):
-            return None if self.end is None else _instant(self.end, self.zone or zone)
-        return _instant(self.end + timedelta(days=1), self.zone or zone) - _A_MICROSECOND
+            return None if self.end is None else _instant(self.end, self.zone_or(zone))
+        return _instant(self.end + timedelta(days=1), self.zone_or(zone)) - _A_MICROSECOND
 
 
 class ScheduleDefaults(Section):
@@ -214,7 +246,7 @@ class ScheduleDefaults(Section):
 
 
 def schedule_problems(
-    name: str, schedule: ScheduleConfig, zone: str, own_calendars: Mapping[str, Mapping[date, str]]
+    name: str, schedule: ScheduleConfig, zone: str, own_calendars: OwnCalendars
 ) -> Iterator[tuple[Place, str]]:
     """Yield what is wrong with a schedule although each of its values is fine: place within it, and message."""
     yield from _unknown_calendars(schedule, CalendarBook(own_calendars))
@@ -231,7 +263,7 @@ def schedule_problems(
         return
     key = schedule.trigger_key
     try:
-        trigger = schedule.trigger(name, zone)
+        trigger = schedule.trigger(name, zone, own_calendars)
     except InvalidInput as error:
         said = str(error)
         at = ("anchor",) if said.startswith("anchor ") else (key,) if key else ()
@@ -265,7 +297,7 @@ def to_spec(
     schedule: ScheduleConfig,
     zone: str,
     defaults: ScheduleDefaults,
-    own_calendars: Mapping[str, Mapping[date, str]],
+    own_calendars: OwnCalendars,
     pack: str | None = None,
 ) -> ScheduleSpec:
     """Return the schedule as the domain knows it, with every default filled in.
@@ -279,8 +311,8 @@ def to_spec(
     return ScheduleSpec(
         name=name,
         task=schedule.task,
-        trigger=schedule.trigger(name, zone),
-        zone=schedule.zone or zone,
+        trigger=schedule.trigger(name, zone, own_calendars),
+        zone=schedule.zone_or(zone),
         description=schedule.description,
         enabled=schedule.enabled,
         start_at=schedule.start_at(zone),

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from importlib.metadata import version
 from typing import Final
 
+from mainspring.domain.exchanges.hours import HOURS_VERSION
+from mainspring.domain.exchanges.library import library_version
+from mainspring.domain.market_days import holidays_version, language_of, market_days
 from mainspring.domain.zones import tzdata_version
 from mainspring.errors import InvalidInput, UnknownName
 
@@ -127,13 +129,13 @@ def _own_day(name: str, member: object) -> tuple[date, str]:
 
 
 def calendar_versions() -> dict[str, str]:
-    """Return the versions of the data that fire times and calendars are computed from: `holidays` and `tzdata`."""
-    return {"holidays": _holidays_version(), "tzdata": tzdata_version()}
+    """Return the versions of the data that fire times and calendars are computed from.
 
-
-@lru_cache(maxsize=1)
-def _holidays_version() -> str:
-    return version("holidays")
+    These are `holidays`, `tzdata`, our table of trading hours, and `exchange-calendars` where it is installed.
+    """
+    known = {"exchanges": HOURS_VERSION, "holidays": holidays_version(), "tzdata": tzdata_version()}
+    library = library_version()
+    return known if library is None else {"exchange-calendars": library, **known}
 
 
 @lru_cache(maxsize=1)
@@ -163,20 +165,10 @@ def _is_built_in(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _holidays(name: str, year: int) -> Mapping[date, str]:
-    import holidays  # takes 70 ms: only for those who use its calendars
-
     if name in _exchanges():
-        code = _EXCHANGE_ALIASES.get(name, name)
-        return dict(holidays.financial_holidays(code, years=year, language=_language(code, financial=True)))
-    country, _, part = name.partition("-")
-    language = _language(country, financial=False)
-    return dict(holidays.country_holidays(country, subdiv=part or None, years=year, language=language))
-
-
-@lru_cache(maxsize=512)
-def _language(code: str, *, financial: bool) -> str | None:
-    """Return English where the calendar speaks it; else None, its own language."""
+        return market_days(_EXCHANGE_ALIASES.get(name, name), year)
     import holidays  # takes 70 ms: only for those who use its calendars
 
-    days = holidays.financial_holidays(code) if financial else holidays.country_holidays(code)
-    return next((language for language in ("en_US", "en_GB", "en") if language in days.supported_languages), None)
+    country, _, part = name.partition("-")
+    language = language_of(country, financial=False)
+    return dict(holidays.country_holidays(country, subdiv=part or None, years=year, language=language))

@@ -102,6 +102,12 @@ def duration_in_words(duration: timedelta) -> str:
     return ("minus " if duration < timedelta() else "") + (" ".join(parts) or "0 seconds")
 
 
+def every_in_words(duration: timedelta) -> str:
+    """Return *duration* as it stands after `every`: `5 minutes`, but `hour` for an hour."""
+    said = duration_in_words(duration)
+    return said.removeprefix("1 ") if said.count(" ") == 1 else said
+
+
 def _parts(duration: timedelta) -> list[tuple[int, str]]:
     found = []
     rest = duration

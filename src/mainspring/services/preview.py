@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from mainspring.domain.occurrences import Pause
@@ -12,6 +13,7 @@ from mainspring.domain.spec import ScheduleSpec
 
 LONGEST_LOOK: Final = 5_000
 """Fire times that are looked at to find those that are not skipped."""
+MOST_DAYS_OFF: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,16 @@ class Ahead:
     skipped: str | None = None
     jitter: timedelta = timedelta(0)
     """How much later than *fire_at* its runs come due."""
+    remark: str = ""
+    """What is special about it, such as `half-day, closes at 13:00`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayOff:
+    """A day on which the rule itself names nothing, although it is one like those on which it does."""
+
+    day: date
+    reason: str
 
 
 def look_ahead(spec: ScheduleSpec, after: datetime, count: int, pause: Pause | None = None) -> list[Ahead]:
@@ -36,7 +48,8 @@ def look_ahead(spec: ScheduleSpec, after: datetime, count: int, pause: Pause | N
     for fire_at in _fire_times(spec, after, count + LONGEST_LOOK):
         barred = pause.in_words() if pause is not None and pause.covers(fire_at) else spec.refusal(fire_at)
         if barred is None:
-            found.append(Ahead(fire_at, fire_at, jitter=spec.jitter_for(fire_at)))
+            jitter, remark = spec.jitter_for(fire_at), spec.trigger.remark(fire_at)
+            found.append(Ahead(fire_at, fire_at, jitter=jitter, remark=remark))
             firing += 1
             if firing == count:
                 break
@@ -45,6 +58,14 @@ def look_ahead(spec: ScheduleSpec, after: datetime, count: int, pause: Pause | N
         else:
             found.append(Ahead(fire_at, fire_at, skipped=barred))
     return found
+
+
+def days_off(spec: ScheduleSpec, after: datetime, ahead: Sequence[Ahead]) -> list[DayOff]:
+    """Return the days up to the last fire time of *ahead* that an exchange's calendar leaves out; at most 1,000."""
+    if not ahead:
+        return []
+    named = spec.trigger.left_out(after, ahead[-1].until_at)
+    return [DayOff(day, reason) for day, reason in islice(named, MOST_DAYS_OFF)]
 
 
 def _fire_times(spec: ScheduleSpec, after: datetime, most: int) -> Iterator[datetime]:

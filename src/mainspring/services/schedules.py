@@ -203,11 +203,12 @@ class Scheduling:
     def recompute(self) -> int:
         """Compute the next fire times anew that other zone or calendar data gave; return how many were.
 
-        A schedule that cannot be read is left out and logged: it must not keep the others from firing.
+        Those that had no next one are among them: newer data may know more sessions of an exchange. A schedule that
+        cannot be read or computed is left out and logged: it must not keep the others from firing.
         """
-        given = schedules.c.next_at.is_not(None) & schedules.c.deleted_at.is_(None)
         columns = (schedules.c.id, schedules.c.computed_with)
-        query = select(*columns).where(schedules.c.computed_with != self._computed_with, given)
+        stale_only = (schedules.c.computed_with != self._computed_with, schedules.c.deleted_at.is_(None))
+        query = select(*columns).where(*stale_only)
         stale = self._database.read(lambda tx: tx.core(query).all())
         ids = sorted(row.id for row in stale if not has_newer_zones(row.computed_with, self._computed_with))
         batches = [ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH)]
@@ -263,8 +264,10 @@ def _recompute(ids: Sequence[ScheduleId], with_data: str, tx: Tx) -> int:
     for schedule_id in ids:
         try:
             schedule = stored.get_schedule(tx, schedule_id)
+            # Computed before anything is written: an exchange may be unknown to this host.
+            next_at = None if schedule is None else stored.next_of(schedule)
         except (MainspringError, ValueError, KeyError, TypeError) as error:
             _log.error("schedule_not_read schedule_id=%s error=%r; its next fire time stays", schedule_id, error)
             continue
-        done += schedule is not None and stored.recompute_next(tx, schedule, with_data)
+        done += schedule is not None and stored.set_next(tx, schedule, next_at, with_data)
     return done

@@ -170,9 +170,13 @@ def delete_schedule(tx: Tx, old: StoredSchedule, now: datetime, actor: str) -> b
     return done or _landed(tx, now, actor, "schedule.delete", old.name)
 
 
-def recompute_next(tx: Tx, old: StoredSchedule, computed_with: str) -> bool:
-    """Set the next fire time of *old* anew, by the zone and calendar data of this process."""
-    next_at = old.spec.next_after(old.position.mark) if old.spec.enabled else None
+def next_of(schedule: StoredSchedule) -> datetime | None:
+    """Return the next fire time after all that is decided, by the zone and calendar data of this process."""
+    return schedule.spec.next_after(schedule.position.mark) if schedule.spec.enabled else None
+
+
+def set_next(tx: Tx, old: StoredSchedule, next_at: datetime | None, computed_with: str) -> bool:
+    """Set the next fire time of *old*, which the data *computed_with* gives."""
     return _compare_and_set(tx, old, {"next_at": next_at, "computed_with": computed_with})
 
 

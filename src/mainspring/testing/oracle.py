@@ -10,11 +10,12 @@ import calendar
 import hashlib
 import importlib.resources
 import io
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,18 +24,36 @@ MARGIN = 25 * 60
 """Minutes looked at on both sides of a window, because the other half of a fold may lie outside."""
 
 
-def fire_times(trigger: Mapping[str, Any], after: datetime, until: datetime) -> list[datetime]:
-    """Return the fire times in (after, until] of the trigger whose stored form is *trigger*, in order, in UTC."""
+def fire_times(
+    trigger: Mapping[str, Any], after: datetime, until: datetime, sessions: Sequence[SessionHours] = ()
+) -> list[datetime]:
+    """Return the fire times in (after, until] of the trigger whose stored form is *trigger*, in order, in UTC.
+
+    A trigger by exchange sessions needs the *sessions* of the exchange, from a source of the caller's.
+    """
     kind = trigger["kind"]
     if kind == "date":
         found = [datetime.fromisoformat(trigger["at"])]
     elif kind == "interval":
         found = _interval(trigger, after, until)
+    elif kind == "session":
+        margin = timedelta(days=5)
+        near = [one for one in _placed(trigger, sessions) if after - margin < one.opens < until + margin]
+        found = sorted({moment for one in near for moment in _in_session(trigger, one)})
     else:
         first, last = _minute(after) - MARGIN, _minute(until) + MARGIN
         seconds = wall_fire_seconds(rule_of(trigger), timeline(trigger["zone"], first, last), **trigger["dst"])
         found = [EPOCH + timedelta(seconds=second) for second in seconds]
     return [moment.astimezone(UTC) for moment in found if after < moment <= until]
+
+
+class SessionHours(NamedTuple):
+    """One trading day: its day, open and close, and the pause in the middle of it if any; instants in UTC."""
+
+    day: date
+    opens: datetime
+    closes: datetime
+    pause: tuple[datetime, datetime] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +149,46 @@ def _interval(trigger: Mapping[str, Any], after: datetime, until: datetime) -> l
     while moment <= until:
         found.append(moment)
         moment += step
+    return found
+
+
+def _placed(trigger: Mapping[str, Any], sessions: Sequence[SessionHours]) -> list[SessionHours]:
+    place = trigger["place"]
+    if place is None:
+        return list(sessions)
+    groups: dict[tuple[int, ...], list[SessionHours]] = {}
+    for one in sessions:
+        month = one.day.month
+        key = {
+            "week": tuple(one.day.isocalendar()[:2]),
+            "month": (one.day.year, month),
+            "quarter": (one.day.year, math.ceil(month / 3)),
+            "year": (one.day.year,),
+        }[place["period"]]
+        groups.setdefault(key, []).append(one)
+    pick = min if place["which"] == "first" else max
+    return [pick(group, key=lambda one: one.day) for group in groups.values()]
+
+
+def _in_session(trigger: Mapping[str, Any], one: SessionHours) -> list[datetime]:
+    def at(point: Mapping[str, Any]) -> datetime:
+        return {"open": one.opens, "close": one.closes}[point["edge"]] + timedelta(microseconds=point["offset_us"])
+
+    start, stop = trigger["start"], trigger["stop"]
+    first = at(start)
+    if trigger["every_us"] is None:
+        beyond = first > one.closes if start["edge"] == "open" else first < one.opens
+        return [] if beyond else [first]
+    if start["edge"] == "close" and first < one.opens:
+        first = one.opens
+    last = one.closes if stop is None else at(stop)
+    if stop is not None and stop["edge"] == "open" and last > one.closes:
+        last = one.closes
+    found = []
+    while first < last or (stop is not None and first == last):
+        if one.pause is None or not one.pause[0] <= first < one.pause[1]:
+            found.append(first)
+        first += timedelta(microseconds=trigger["every_us"])
     return found
 
 

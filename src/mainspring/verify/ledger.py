@@ -69,6 +69,9 @@ class LedgerCheck:
 
     def _times(self, entry: Entry, span: Span | None) -> None:
         """Compare the fire times that *entry* stands for with the expected ones, and count them."""
+        if span is not None and span.version.rule is None:
+            self._as_recorded(entry)
+            return
         doubled = self._doubled(entry) if entry.fire_at <= self.covered else 0
         self._missing_before(entry.fire_at)
         barred = None if span is None or entry.cause == "paused" else span.version.barred
@@ -87,6 +90,16 @@ class LedgerCheck:
         if barred is not None and on_barred_days != (named if entry.cause == "calendar" else 0):
             says = "no calendar bars" if entry.cause == "calendar" else "a calendar bars"
             self._error("calendar_differs", f"{entry}, but {says} that day")
+
+    def _as_recorded(self, entry: Entry) -> None:
+        """Take in a row of a rule that nobody can judge here: it may only not stand for what an earlier one does."""
+        if entry.fire_at <= self.covered:
+            self._verdict.doubled += 1
+            before = f"the row before, which ends at {show(self.covered)}"
+            self._error("fire_time_doubled", f"{entry} overlaps {before}")
+        self._missing_before(entry.fire_at)
+        self.covered = max(self.covered, entry.until_at)
+        self._count(entry, entry.n)
 
     def _of_another_rule(self, entry: Entry) -> None:
         """Take in a fire time that came before its time: the version that then held may name it or not."""

@@ -18,8 +18,8 @@ Rule = Callable[[int, int], Iterator[int]]
 """Yields the fire times in (after, until], in order; all in microseconds since 1970."""
 
 
-def rule_of(trigger: Mapping[str, Any]) -> Rule:
-    """Return the rule whose stored form is *trigger*.
+def rule_of(trigger: Mapping[str, Any]) -> Rule | None:
+    """Return the rule whose stored form is *trigger*; None for exchange sessions, which this judge has no data about.
 
     Raises:
         ValueError, KeyError, TypeError: the stored form cannot be read.
@@ -29,6 +29,8 @@ def rule_of(trigger: Mapping[str, Any]) -> Rule:
         return partial(_interval, int(trigger["every_us"]), micros(datetime.fromisoformat(trigger["anchor"])))
     if kind == "date":
         return partial(_once, micros(datetime.fromisoformat(trigger["at"])))
+    if kind == "session":
+        return None
     walls.zone_info(trigger["zone"])
     dst = trigger["dst"]
     return partial(walls.fire_times, _wall_rule(trigger), trigger["zone"], dst["gap"], dst["fold"])

@@ -241,6 +241,9 @@ def _check_mark(stored: Stored, ledger_end: int | None, verdict: Verdict, frame:
 
 
 def _check_next(stored: Stored, version: Version, verdict: Verdict, frame: Frame) -> None:
+    if version.rule is None:
+        verdict.unjudged += 1
+        return
     coming = next(version.fire_times(stored.mark, stored.mark + _LOOK_AHEAD_US), None)
     if stored.next_at is None:
         if coming is not None:

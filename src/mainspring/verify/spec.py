@@ -23,7 +23,8 @@ class Version:
     enabled: bool
     effective_at: int
     task: str
-    rule: Rule
+    rule: Rule | None
+    """None where only data about exchanges could say which instants the rule names: its rows are taken as recorded."""
     start_at: int | None
     end_at: int | None
     members: tuple[str, ...]
@@ -36,7 +37,7 @@ class Version:
 
     def fire_times(self, after: int, until: int) -> Iterator[int]:
         """Yield the fire times in (after, until]; none while the schedule is disabled."""
-        if not self.enabled:
+        if not self.enabled or self.rule is None:
             return iter(())
         if self.start_at is not None:
             after = max(after, self.start_at - 1)

@@ -34,6 +34,8 @@ class Verdict:
     """
 
     schedules: int = 0
+    unjudged: int = 0
+    """Those of them by exchange sessions: which days an exchange trades only the scheduler's data says."""
     expected: int = 0
     """Fire times up to the marks of the schedules, by brute force."""
     fired: int = 0
@@ -75,6 +77,10 @@ class Verdict:
         """Return the verdict for people: first the figures of the ledger, at the end whether all is well."""
         counts = many(self.schedules, "schedule"), many(self.runs, "run"), many(self.attempts, "ended attempt")
         lines = [self._ledger_line(), "{}, {} and {} compared with each other".format(*counts)]
+        if self.unjudged:
+            lines.append(
+                f"{many(self.unjudged, 'schedule')} by exchange sessions: fire times are taken as the ledger has them"
+            )
         if self.pending:
             lines.append(f"{self.pending:,} pending: their time has come, no scheduler has decided them yet")
         lines += [str(finding) for finding in self.findings]
@@ -101,8 +107,8 @@ class Verdict:
 
 
 _COUNTS: Final = (
-    "schedules", "expected", "fired", "coalesced", "skipped", "missing", "doubled", "unexpected", "pending", "runs",
-    "attempts", "errors", "warnings",
+    "schedules", "unjudged", "expected", "fired", "coalesced", "skipped", "missing", "doubled", "unexpected", "pending",
+    "runs", "attempts", "errors", "warnings",
 )  # fmt: skip
 
 

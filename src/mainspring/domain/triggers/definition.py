@@ -1,4 +1,4 @@
-"""Make triggers from what people write in a schedule: cron, fields, every, calendar or at."""
+"""Make triggers from what people write in a schedule: cron, fields, every, calendar, session or at."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from mainspring.domain.triggers.cron_fields import parse_fields
 from mainspring.domain.triggers.dst import DstRule
 from mainspring.domain.triggers.interval import IntervalTrigger
 from mainspring.domain.triggers.once import DateTrigger
+from mainspring.domain.triggers.session_text import OwnCalendars, parse_session
 from mainspring.domain.triggers.trigger import Trigger, TriggerInvalid
 from mainspring.domain.triggers.words import MONTH_NAMES, WEEKDAY_NAMES
 from mainspring.domain.zones import instant_of, local_wall
 from mainspring.errors import nearest, unknown_name
 
-TRIGGER_KEYS: Final = ("cron", "fields", "every", "calendar", "at")
+TRIGGER_KEYS: Final = ("cron", "fields", "every", "calendar", "session", "at")
 _CALENDAR_KEYS: Final = (*UNITS, "day", "month", "weekday", "time", "short_month", "anchor")
 _NO_ANCHOR: Final = datetime(2000, 1, 1)
 
@@ -29,11 +30,12 @@ def trigger_from_definition(
     dst: DstRule | None = None,
     seed: str = "",
     created_at: datetime | None = None,
+    own_calendars: OwnCalendars | None = None,
 ) -> Trigger:
     """Return the trigger that a schedule's *definition* says; keys that are not about the trigger are not looked at.
 
     Local times are in *zone*. `H` in cron text is hashed from *seed*. Intervals written without an anchor count from
-    *created_at*, or from the start of 2000 in *zone*.
+    *created_at*, or from the start of 2000 in *zone*. Sessions may leave out the days of *own_calendars*.
 
     Raises:
         InvalidInput: no trigger key or several are given, or the value of one cannot be used; the message says which.
@@ -50,6 +52,8 @@ def trigger_from_definition(
         return parse_fields(value, zone, rule)  # type: ignore[arg-type]  # parse_fields refuses what is not a mapping
     if key == "every":
         return IntervalTrigger(parse_duration(value), _interval_anchor(anchor, zone, rule, created_at))
+    if key == "session":
+        return parse_session(value, own_calendars)
     if key == "at":
         return DateTrigger(_instant("at", value, zone, rule), zone)
     return _calendar(value, anchor, zone, rule, created_at)
@@ -59,7 +63,7 @@ def _only_key(definition: Mapping[str, object]) -> str:
     given = [key for key in TRIGGER_KEYS if definition.get(key) is not None]
     if len(given) == 1:
         return given[0]
-    choice = "write exactly one of cron, fields, every, calendar or at"
+    choice = "write exactly one of cron, fields, every, calendar, session or at"
     if not given:
         guesses = (nearest(str(key), TRIGGER_KEYS) for key in definition)
         guess = next((f"; did you mean {name!r}?" for name in guesses if name), "")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
-from mainspring.domain.duration import duration_in_words, format_duration
+from mainspring.domain.duration import every_in_words, format_duration
 from mainspring.domain.triggers.trigger import Trigger, TriggerInvalid, utc
 from mainspring.domain.triggers.words import say_instant
 
@@ -37,9 +37,7 @@ class IntervalTrigger(Trigger):
 
     def in_words(self) -> str:
         """Return the rule in English; the anchor is said where it matters."""
-        text = f"every {duration_in_words(self.every)}"
-        if text.startswith("every 1 ") and text.count(" ") == 2:
-            text = f"every {text.removeprefix('every 1 ')}"
+        text = f"every {every_in_words(self.every)}"
         since_midnight = self.anchor - datetime.combine(self.anchor.date(), time(), UTC)
         if self.every < _DAY and _DAY % self.every == timedelta() == since_midnight % self.every:
             return text

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
+from mainspring.domain.exchanges import SessionCalendar
 from mainspring.domain.triggers.calendar_interval import CalendarIntervalTrigger
 from mainspring.domain.triggers.cron import CronTrigger
 from mainspring.domain.triggers.cron_fields import FieldsTrigger
 from mainspring.domain.triggers.dst import DstRule
 from mainspring.domain.triggers.interval import IntervalTrigger
 from mainspring.domain.triggers.once import DateTrigger
+from mainspring.domain.triggers.session import Place, Point, SessionTrigger
 from mainspring.domain.triggers.trigger import Trigger, TriggerInvalid
 from mainspring.errors import unknown_name
 
@@ -64,10 +66,33 @@ def _date(body: Mapping[str, Any]) -> Trigger:
     return DateTrigger(datetime.fromisoformat(body["at"]), body["zone"])
 
 
+def _session(body: Mapping[str, Any]) -> Trigger:
+    place, every = body["place"], body["every_us"]
+    return SessionTrigger(
+        calendar=SessionCalendar(
+            body["exchange"],
+            tuple((date.fromisoformat(day), label) for day, label in body["closed"].items()),
+            tuple(
+                (date.fromisoformat(day), time.fromisoformat(opening), time.fromisoformat(close))
+                for day, (opening, close) in body["hours"].items()
+            ),
+        ),
+        start=_point(body["start"]),
+        every=None if every is None else timedelta(microseconds=every),
+        stop=None if body["stop"] is None else _point(body["stop"]),
+        place=None if place is None else Place(place["which"], place["period"]),
+    )
+
+
+def _point(body: Mapping[str, Any]) -> Point:
+    return Point(body["edge"], timedelta(microseconds=body["offset_us"]))
+
+
 _READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Trigger]]] = {
     "cron": _cron,
     "fields": _fields,
     "interval": _interval,
     "calendar": _calendar,
     "date": _date,
+    "session": _session,
 }

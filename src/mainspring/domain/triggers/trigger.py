@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
 
 from mainspring.errors import InvalidInput
 
@@ -38,6 +39,18 @@ class Trigger(ABC):
         It stays the same when new zone data moves the instant, and so keeps an occurrence from firing twice.
         """
         return None
+
+    def why_not(self, day: date) -> str | None:
+        """Return why the rule names nothing on the local *day*, in words, or None where it does."""
+        return None
+
+    def left_out(self, after: datetime, until: datetime) -> Iterable[tuple[date, str]]:
+        """Return the days between two instants that the rule leaves out by name, with the reason of each."""
+        return ()
+
+    def remark(self, fire_at: datetime) -> str:
+        """Return what is special about the fire time *fire_at*, in words; empty where nothing is."""
+        return ""
 
 
 def utc(moment: datetime) -> datetime:

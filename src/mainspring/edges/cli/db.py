@@ -120,7 +120,8 @@ def _bar() -> AbstractContextManager[Any]:
 
 def _verdict_json(verdict: Verdict) -> dict[str, Any]:
     names = (
-        "schedules", "expected", "fired", "coalesced", "skipped", "missing", "doubled", "unexpected", "pending", "runs",
+        "schedules", "unjudged", "expected", "fired", "coalesced", "skipped", "missing", "doubled", "unexpected",
+        "pending", "runs",
         "attempts", "errors", "warnings",
     )  # fmt: skip
     findings = [

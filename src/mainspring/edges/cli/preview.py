@@ -10,14 +10,14 @@ import typer
 
 from mainspring.edges.cli.opening import missing_file, open_existing, project_of
 from mainspring.edges.cli.options import AsJson
-from mainspring.edges.cli.screen import Cell, Column, print_json, print_table, say
+from mainspring.edges.cli.screen import Cell, Column, Row, print_json, print_table, say
 from mainspring.edges.cli.times import from_now, offset_of, weekday_stamp
 from mainspring.edges.cli.wording import many
 
 if TYPE_CHECKING:
     from mainspring.domain.occurrences import Pause
     from mainspring.domain.spec import ScheduleSpec
-    from mainspring.services.preview import Ahead
+    from mainspring.services.preview import Ahead, DayOff
 
 Found = tuple["ScheduleSpec", "Pause | None"]
 
@@ -42,7 +42,7 @@ def preview(
     found = list(_wanted(context, name, all_, cron, zone))
     now = SystemClock().now()
     if as_json:
-        print_json({"schedules": [_json(spec, look(spec, now, count, pause)) for spec, pause in found]})
+        print_json({"schedules": [_json(spec, look(spec, now, count, pause), now) for spec, pause in found]})
         return
     if not found:
         say("no schedules yet; write some into mainspring.yaml, or try --cron '0 9 * * 1-5' --zone America/Sao_Paulo")
@@ -75,10 +75,27 @@ def print_ahead(spec: ScheduleSpec, ahead: Sequence[Ahead], now: datetime) -> No
         return
     jitter = f"; runs come due up to {duration_in_words(spec.jitter)} later" if spec.jitter else ""
     say(f"  next fire times ({spec.zone}{fixed}){jitter}", "dim")
-    rows = [_row(spec, one, now, show_offset=len(offsets) > 1) for one in ahead]
-    print_table((Column(""), Column("", flexible=True)), rows, indent=2)
+    print_table((Column(""), Column("", flexible=True)), list(_rows(spec, ahead, now, len(offsets) > 1)), indent=2)
     if all(one.skipped is not None for one in ahead):
         say("  all of these are skipped; no other was looked for", "yellow")
+
+
+def _rows(spec: ScheduleSpec, ahead: Sequence[Ahead], now: datetime, show_offset: bool) -> Iterator[Row]:
+    """Yield fire times and the days that the rule leaves out between them, in order."""
+    from mainspring.domain.zones import zone
+    from mainspring.services.preview import days_off
+
+    where = zone(spec.zone)
+    off = days_off(spec, now, ahead)
+    for one in ahead:
+        while off and off[0].day < one.fire_at.astimezone(where).date():
+            yield _row_of_day(off.pop(0))
+        yield _row(spec, one, now, show_offset)
+    yield from map(_row_of_day, off)
+
+
+def _row_of_day(off: DayOff) -> Row:
+    return Cell(f"{off.day:%A %Y-%m-%d}", "yellow"), Cell(f"skipped: {off.reason}", "yellow")
 
 
 def ahead_json(ahead: Sequence[Ahead], spec: ScheduleSpec) -> list[dict[str, Any]]:
@@ -95,17 +112,25 @@ def ahead_json(ahead: Sequence[Ahead], spec: ScheduleSpec) -> list[dict[str, Any
             "n": one.n,
             "skipped": one.skipped,
             "jitter": one.jitter,
+            "remark": one.remark,
         }
         for one in ahead
     ]
 
 
-def _json(spec: ScheduleSpec, ahead: Sequence[Ahead]) -> dict[str, Any]:
-    rule = spec.trigger.in_words()
-    return {"name": spec.name, "rule": rule, "zone": spec.zone, "fire_times": ahead_json(ahead, spec)}
+def _json(spec: ScheduleSpec, ahead: Sequence[Ahead], now: datetime) -> dict[str, Any]:
+    from mainspring.services.preview import days_off
+
+    return {
+        "name": spec.name,
+        "rule": spec.trigger.in_words(),
+        "zone": spec.zone,
+        "fire_times": ahead_json(ahead, spec),
+        "days_off": [{"day": off.day.isoformat(), "reason": off.reason} for off in days_off(spec, now, ahead)],
+    }
 
 
-def _row(spec: ScheduleSpec, one: Ahead, now: datetime, show_offset: bool) -> tuple[str | Cell, str | Cell]:
+def _row(spec: ScheduleSpec, one: Ahead, now: datetime, show_offset: bool) -> Row:
     from mainspring.domain.zones import zone
 
     where = zone(spec.zone)
@@ -117,16 +142,18 @@ def _row(spec: ScheduleSpec, one: Ahead, now: datetime, show_offset: bool) -> tu
     if one.skipped is None:
         meant = _stands_for(spec, one.fire_at)
         moved = "" if meant is None else f", for {meant:%H:%M}, which clocks skip that day"
-        return said, from_now(one.fire_at, now) + moved
+        special = f", {one.remark}" if one.remark else ""
+        return said, from_now(one.fire_at, now) + moved + special
     several = f"{many(one.n, 'fire time')} " if one.n > 1 else ""
     return Cell(said, "yellow"), Cell(f"{several}skipped: {one.skipped}", "yellow")
 
 
 def _stands_for(spec: ScheduleSpec, fire_at: datetime) -> datetime | None:
     """Return the local time that a fire time after a gap stands for; None where it is itself what the rule names."""
+    from mainspring.domain.triggers import SessionTrigger
     from mainspring.domain.zones import local_wall
 
-    key = spec.trigger.local_key(fire_at)
+    key = None if isinstance(spec.trigger, SessionTrigger) else spec.trigger.local_key(fire_at)
     if key is None or datetime.fromisoformat(key) == local_wall(spec.zone, fire_at):
         return None
     return datetime.fromisoformat(key)
