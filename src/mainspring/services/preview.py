@@ -8,12 +8,17 @@ from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Final
 
+import yaml
+
 from mainspring.domain.occurrences import Pause
 from mainspring.domain.spec import ScheduleSpec
+from mainspring.domain.triggers import TRIGGER_KEYS, SessionTrigger, trigger_from_definition, trigger_from_text
+from mainspring.errors import InvalidInput
 
 LONGEST_LOOK: Final = 5_000
 """Fire times that are looked at to find those that are not skipped."""
 MOST_DAYS_OFF: Final = 1_000
+_UNSAVED: Final = "preview"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,32 @@ def look_ahead(spec: ScheduleSpec, after: datetime, count: int, pause: Pause | N
             found[-1] = replace(found[-1], until_at=fire_at, n=found[-1].n + 1)
         else:
             found.append(Ahead(fire_at, fire_at, skipped=barred))
+    return found
+
+
+def spec_of_text(text: str, zone: str | None = None) -> ScheduleSpec:
+    """Return a schedule that is saved nowhere, of the trigger that one line of text says.
+
+    Beside what `trigger_from_text` reads, a key and its value as in the configuration: `calendar: {months: 1}`.
+    Local times are in *zone*, UTC unless given; sessions are shown in the zone of their exchange unless given.
+
+    Raises:
+        InvalidInput: it cannot be made; the message says why.
+    """
+    key, colon, value = text.partition(":")
+    if colon and key.strip() in TRIGGER_KEYS:
+        trigger = trigger_from_definition({key.strip(): _value(value)}, zone or "UTC", seed=_UNSAVED)
+    else:
+        trigger = trigger_from_text(text, zone or "UTC", seed=_UNSAVED)
+    shown = trigger.calendar.zone if zone is None and isinstance(trigger, SessionTrigger) else zone
+    return ScheduleSpec(name=_UNSAVED, task=_UNSAVED, trigger=trigger, zone=shown or "UTC")
+
+
+def _value(text: str) -> object:
+    try:
+        found = yaml.safe_load(text) if text.strip().startswith("{") else text.strip().strip("\"'")
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{text.strip()!r} cannot be read: {str(error).splitlines()[0]}") from None
     return found
 
 

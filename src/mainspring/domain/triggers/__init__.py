@@ -1,5 +1,6 @@
 """Give fire times: cron text, cron fields, intervals, calendar intervals, dates and exchange sessions, all pure."""
 
+from mainspring.domain.triggers.any_text import trigger_from_text
 from mainspring.domain.triggers.calendar_interval import CalendarIntervalTrigger
 from mainspring.domain.triggers.cron import CronTrigger, parse_cron
 from mainspring.domain.triggers.cron_fields import FieldsInvalid, FieldsTrigger, parse_fields
@@ -32,4 +33,5 @@ __all__ = [
     "parse_session",
     "trigger_from_definition",
     "trigger_from_json",
+    "trigger_from_text",
 ]

@@ -42,7 +42,7 @@ def preview(
     found = list(_wanted(context, name, all_, cron, zone))
     now = SystemClock().now()
     if as_json:
-        print_json({"schedules": [_json(spec, look(spec, now, count, pause), now) for spec, pause in found]})
+        print_json({"schedules": [preview_json(spec, look(spec, now, count, pause), now) for spec, pause in found]})
         return
     if not found:
         say("no schedules yet; write some into mainspring.yaml, or try --cron '0 9 * * 1-5' --zone America/Sao_Paulo")
@@ -118,7 +118,8 @@ def ahead_json(ahead: Sequence[Ahead], spec: ScheduleSpec) -> list[dict[str, Any
     ]
 
 
-def _json(spec: ScheduleSpec, ahead: Sequence[Ahead], now: datetime) -> dict[str, Any]:
+def preview_json(spec: ScheduleSpec, ahead: Sequence[Ahead], now: datetime) -> dict[str, Any]:
+    """Return a rule in words and its fire times as JSON values; the keys are stable."""
     from mainspring.services.preview import days_off
 
     return {

@@ -21,6 +21,7 @@ from mainspring.edges.cli import (
     dead,
     doctor,
     enqueue,
+    forecast,
     init,
     locks,
     packs,
@@ -187,6 +188,7 @@ enqueue.register(app)
 runs.register(app)
 dead.register(app)
 schedules.register(app)
+forecast.register(app)
 queues.register(app)
 workers.register(app)
 locks.register(app)
