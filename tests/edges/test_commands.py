@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from mainspring.app import open_database
 from mainspring.edges.cli.project import actor
-from mainspring.store.schema import audit, occurrences
+from mainspring.store.schema import SCHEMA_VERSION, audit, occurrences
 from tests.edges.conftest import Answer, Cli, work_off
 
 RUN_KEYS = {
@@ -517,10 +517,10 @@ class TestDatabase:
 
         assert before.code == 5
         assert before.err.endswith("run `mainspring db upgrade`\n")
-        assert (set(first), first["before"], first["now"]) == ({"database", "before", "now"}, None, "0002")
+        assert (set(first), first["before"], first["now"]) == ({"database", "before", "now"}, None, SCHEMA_VERSION)
         assert second.out.endswith("has schema 0002 already\n")
         assert (status["is_current"], status["schema"], set(status)) == (
-            True, "0002", {"database", "dialect", "schema", "wanted", "is_current"},
+            True, SCHEMA_VERSION, {"database", "dialect", "schema", "wanted", "is_current"},
         )  # fmt: skip
         assert cli("--database", database_url, "apply").code == 0
         assert db("verify").out.splitlines()[-1] == "consistent"

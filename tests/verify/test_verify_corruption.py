@@ -385,7 +385,7 @@ def test_what_is_wrong_between_tables_is_named(filled, name):
 UNIQUE = {
     "a run that stands in two queues": (
         "ready_doubled", "ready",
-        ["INSERT INTO ready SELECT 'other', rank, turn, seq, run_id FROM ready WHERE seq = 20"],
+        ["INSERT INTO ready SELECT 'other', rank, turn, seq, run_id, limited FROM ready WHERE seq = 20"],
     ),
     "two sessions that live under one id": (
         "session_doubled", "worker_sessions", ["INSERT INTO worker_sessions SELECT * FROM worker_sessions"],

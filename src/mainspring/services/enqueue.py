@@ -184,7 +184,16 @@ class _Maker:
         task = request.task
         # Labels may hold anything before they are checked; text can always be a key.
         labels = repr(request.labels) if request.labels else ""
-        mark = (task, request.queue, request.priority, request.max_tries, request.expires, labels, request.unique, request.fresh)
+        mark = (
+            task,
+            request.queue,
+            request.priority,
+            request.max_tries,
+            request.expires,
+            labels,
+            request.unique,
+            request.fresh,
+        )
         found = self._shapes.get(mark)
         if found is None:
             found = self._shapes[mark] = self._decide(request)
