@@ -1,10 +1,11 @@
-"""Rates such as `5/s`."""
+"""Rates such as `5/s`, and the even spacing that keeps them."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from mainspring.domain.duration import format_duration, parse_duration
@@ -19,6 +20,8 @@ _PERIODS: Final = {
 _TEXT: Final = re.compile(r"\s*(\d{1,9})\s*(?:/|per)\s*([\w. ]+?)(?:\s+burst\s+(\d{1,9}))?\s*")
 _WAY_OUT: Final = 'write a number and a period, such as "5/s", "100/min", "1000/h" or "5/s burst 10"'
 LONGEST_PERIOD: Final = timedelta(days=31)
+SLACK: Final = 0.05
+"""The share of a period by which turns stand wider apart, so that unequal delays put no request too many into it."""
 
 
 class RateInvalid(InvalidInput):
@@ -67,3 +70,45 @@ def _period(said: str, text: object) -> timedelta:
         return parse_duration(said if said[0].isdigit() else f"1{said}")
     except InvalidInput:
         raise RateInvalid(f"rate {text!r}: {said!r} is no period; {_WAY_OUT}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Spacing:
+    """Turns at even distance: one every *interval*, early by at most *tolerance* against the even ones.
+
+    The tolerance takes in that turns are noticed late: the next one is not late for it. Of any turns that follow each
+    other, the first and the k-th after it stand at least k intervals less the tolerance apart.
+    """
+
+    interval: timedelta
+    tolerance: timedelta
+
+    @classmethod
+    def declared(cls, rate: Rate) -> Spacing:
+        """Return the spacing of at most n + burst - 1 turns in any stretch as long as the period, and a bit."""
+        interval = _interval(rate.per.total_seconds() * (1 + SLACK) / rate.n)
+        late = min(rate.per * (SLACK / 2), max(interval / 4, timedelta(milliseconds=50)))
+        return cls(interval, (rate.burst - 1) * interval + late)
+
+    @classmethod
+    def learnt(cls, pace: float) -> Spacing:
+        """Return the spacing of *pace* turns per second."""
+        interval = _interval(1 / pace)
+        return cls(interval, min(interval / 8, timedelta(milliseconds=25)))
+
+    def taken(self, until: datetime | None, now: datetime) -> datetime:
+        """Return up to where turns are spoken for when one more is taken *now*."""
+        return max(until or now, now) + self.interval
+
+    def free_at(self, until: datetime | None) -> datetime | None:
+        """Return when the next turn can be taken; None means at any time."""
+        return None if until is None else until - self.tolerance
+
+    def free(self, until: datetime | None, now: datetime) -> int:
+        """Return how many turns can be taken *now*."""
+        room = now - max(until or now, now) + self.tolerance
+        return room // self.interval + 1 if room >= timedelta(0) else 0
+
+
+def _interval(seconds: float) -> timedelta:
+    return timedelta(microseconds=max(math.ceil(round(seconds * 1e6, 3)), 1))
