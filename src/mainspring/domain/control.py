@@ -15,6 +15,8 @@ class Fail(MainspringError):
 class RetryLater(MainspringError):
     """Raised in a task: this try failed; try again after *delay* if any try is left."""
 
+    resource_at_fault = False
+
     def __init__(self, delay: timedelta | float, reason: str = "asked to be tried again later") -> None:
         super().__init__(reason)
         self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
@@ -40,6 +42,29 @@ class Snooze(MainspringError):
             raise InvalidInput(f"Snooze(until={until}) has no time zone; instants are aware")
         self.delay = None if delay is None else delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
         self.until = until
+
+
+class ResourceRefused(MainspringError):
+    """Raised in a task: a resource would not serve it now. Its run is held, with all that need it; no try is charged.
+
+    Without a name it is each resource that the run uses. It is left alone for *retry_after*; without one for a pause
+    that doubles with each refusal in a row, up to a minute.
+    """
+
+    def __init__(
+        self, resource: str | None = None, retry_after: timedelta | float | None = None, reason: str = ""
+    ) -> None:
+        super().__init__(reason or (f"resource {resource!r} refused" if resource else "a resource refused"))
+        self.resource = resource
+        self.retry_after = timedelta(seconds=retry_after) if isinstance(retry_after, (int, float)) else retry_after
+
+
+class ResourceFailed(MainspringError):
+    """Raised in a task: this try failed because of one *resource*; its breaker counts it, those of others do not."""
+
+    def __init__(self, resource: str, reason: str = "") -> None:
+        super().__init__(reason or f"resource {resource!r} failed")
+        self.resource = resource
 
 
 class RunCancelled(MainspringError):

@@ -8,14 +8,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 from mainspring.clock import Clock
+from mainspring.domain.blame import retry_after
 from mainspring.errors import MainspringError
 from mainspring.pack.http_body import Body
 from mainspring.pack.http_errors import (
@@ -264,18 +264,6 @@ def default_user_agent() -> str:
         return f"mainspring/{version('mainspring')}"
     except PackageNotFoundError:
         return "mainspring"
-
-
-def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """Return the wait that a Retry-After header asks for, from seconds or an HTTP date; None when it names none."""
-    text = (value or "").strip()
-    if text.isascii() and text.isdecimal() and len(text) <= 9:
-        return timedelta(seconds=int(text))
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max((at if at.tzinfo else at.replace(tzinfo=UTC)) - now, timedelta())
 
 
 def _target(url: str, params: Params | None) -> str:

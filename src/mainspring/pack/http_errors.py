@@ -32,10 +32,16 @@ def _masked(name: str, value: str) -> str:
 class HttpError(MainspringError):
     """A request did not bring an answer that can be used; `url` is free of secrets.
 
-    `permanent` says whether the same request will fail again for sure.
+    `permanent` says whether the same request will fail again for sure, `resource_at_fault` whether the service failed:
+    then the breakers of the resources that the run uses count it.
     """
 
     permanent = False
+
+    @property
+    def resource_at_fault(self) -> bool:
+        """Whether the service failed, and not the request."""
+        return not self.permanent
 
     def __init__(self, url: str, problem: str) -> None:
         self.url = safe_url(url)
@@ -55,6 +61,11 @@ class HttpStatusError(HttpError):
         super().__init__(url, f"answered with status {status}{wait}")
         self.status, self.retry_after, self.body = status, retry_after, body
         self.permanent = 400 <= status < 500 and status not in _PASSING
+
+    @property
+    def resource_at_fault(self) -> bool:
+        """Whether the service failed: 5xx, or it waited too long for the request; any other answer is one."""
+        return self.status >= 500 or self.status == 408
 
 
 class HttpTimeout(HttpError):
