@@ -134,3 +134,20 @@ def test_the_examples_of_the_guide_to_flow_run(own_modules: Path, capsys: pytest
         assert made["fill"](client, [f"T{n}" for n in range(10)]) == 10
         made["rebuild"](client)
     assert capsys.readouterr().out.splitlines()[-1] == "part 2 under fence 1"
+
+
+def test_the_tasks_of_the_guide_to_flow_say_what_they_need(own_modules: Path) -> None:
+    (tasks,) = [text for text in blocks(ROOT / "docs/guides/flow.md", "python") if "fair=" in text]
+    (own_modules / "shared.py").write_text(tasks, encoding="utf-8")
+    (settings,) = [text for text in blocks(ROOT / "docs/guides/flow.md", "yaml") if "per_key" in text]
+    (own_modules / "mainspring.yaml").write_text("tasks: [shared]\n" + settings, encoding="utf-8")
+    project = load_project(own_modules / "mainspring.yaml", {})
+    project.check()
+    assert str(project.queue_limits["scraping"]) == "20 running, 2 of a key"
+    crawl = project.catalog.require("crawl")
+    needs = crawl.flow.needs("crawl", crawl.validate({"host": "b3.com.br", "customer": "acme"}))
+    assert (needs.uses, needs.key) == (
+        '[{"name":"host:b3.com.br"},{"name":"key/task:crawl:acme","limit":2}]',
+        "acme",
+    )
+    assert {task.name for task in project.catalog.describe()} == {"quote", "crawl", "report"}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Snooze,
         SoftTimeLimit,
     )
+    from mainspring.domain.needs import Concurrency
     from mainspring.domain.retry import Backoff
     from mainspring.domain.tasks import Context, Task, task
     from mainspring.domain.unique import Unique
@@ -39,6 +40,7 @@ _HOMES = {
     "Cache": "mainspring.domain.cache",
     "BulkInterrupted": "mainspring.errors",
     "Client": "mainspring.client",
+    "Concurrency": "mainspring.domain.needs",
     "Context": "mainspring.domain.tasks",
     "CpuLimitExceeded": "mainspring.domain.control",
     "DuplicateRun": "mainspring.errors",
@@ -68,6 +70,7 @@ __all__ = [
     "Cache",
     "BulkInterrupted",
     "Client",
+    "Concurrency",
     "Context",
     "CpuLimitExceeded",
     "DuplicateRun",

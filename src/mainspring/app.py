@@ -21,6 +21,7 @@ from mainspring.config.schedule import to_spec
 from mainspring.config.secrets import secrets_in
 from mainspring.config.variables import Variables
 from mainspring.config.written import read_definitions
+from mainspring.domain.needs import QueueLimits
 from mainspring.domain.routes import Route
 from mainspring.domain.spec import ScheduleSpec
 from mainspring.domain.tasks import Task
@@ -44,7 +45,7 @@ from mainspring.services.packs import PackDoor, PackEvents, find_pack, make_tabl
 from mainspring.services.reading import Reading
 from mainspring.services.runs import Steering
 from mainspring.services.schedules import Applied, Scheduling
-from mainspring.store import migrate, tables
+from mainspring.store import limiting, migrate, tables
 from mainspring.store.database import Database, Tx
 from mainspring.store.hints import READY, SCHEDULES
 from mainspring.store.joining import join
@@ -229,6 +230,11 @@ class Project:
         described = {name: text for entry in self.packs.values() for name, text in entry.pack.queues().items()}
         return described | {name: queue.description for name, queue in self.loaded.settings.queues.items()}
 
+    @property
+    def queue_limits(self) -> dict[str, QueueLimits]:
+        """The limits of the queues that the configuration names."""
+        return {name: QueueLimits(said.running, said.per_key) for name, said in self.loaded.settings.queues.items()}
+
     def check(self) -> None:
         """Load everything and check it.
 
@@ -403,6 +409,7 @@ def register(application: Application, project: Project) -> None:
     def work(tx: Tx) -> None:
         tables.put_tasks(tx, project.catalog.describe(), now)
         tables.put_queues(tx, project.queues)
+        limiting.put_queue_limits(tx, project.queue_limits)
         tables.put_first_routes(tx, routes)
 
     application.database.write(work)

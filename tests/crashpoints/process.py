@@ -15,7 +15,7 @@ from mainspring.ids import ClaimId, RunId, SessionId, uuid7
 from mainspring.runtime.session import LEASE, TRUST_MARGIN
 from mainspring.services.enqueue import Enqueuer
 from mainspring.services.fire import Firer
-from mainspring.services.maintenance import Rescuer, Stager
+from mainspring.services.maintenance import Releaser, Rescuer, Stager
 from mainspring.services.runs import Steering
 from mainspring.services.schedules import Scheduling
 from mainspring.store import claiming, sessions
@@ -58,6 +58,7 @@ class Process:
         self.firer = Firer(self.database, self.clock)
         self.scheduling, self.steering = Scheduling(self.database, self.clock), Steering(self.database, self.clock)
         self.enqueuer, self.stager = Enqueuer(self.database, self.clock), Stager(self.database, self.clock)
+        self.releaser = Releaser(self.database, self.clock)
         self.rescuer = Rescuer(self.database, self.clock, BOOT)
         self._trusted_until = 0.0
         self._unknown: set[tuple[RunId, int]] = set()
@@ -86,7 +87,8 @@ class Process:
         What was claimed is still running at the end of a round that does not go *to the end*.
         """
         self.rounds += 1
-        duties = [self.beat, self.rescuer.run_once, self.fire, self.stager.run_once, self.cycle]
+        duties = [self.beat, self.rescuer.run_once, self.fire, self.stager.run_once, self.releaser.run_once]
+        duties.append(self.cycle)
         for duty in [*duties, self.work, self.cycle] if to_the_end else duties:
             with contextlib.suppress(StoreUnavailable):
                 duty()

@@ -468,6 +468,44 @@ def _lost_if_beheaded(*sure: str, once: Iterable[str] = ("once",), **others: str
     return expect
 
 
+# -- limits --
+
+ONE_AT_A_TIME: Final = '[{"name":"key/task:demo","limit":1}]'
+LIMITED: Final = ("first", "second", "retried", "free")
+PACED: Final = '[{"name":"api"},{"name":"key/task:demo","limit":1}]'
+
+
+def _limited_runs(process: Process) -> None:
+    limits = {"name": "api", "limits": '{"rate":"1/s"}', "state": "{}", "version": 1, "updated_at": NOON}
+    process.database.write(lambda tx: tx.core(metadata.tables["resources"].insert().values(**limits)))
+    _put(process, "first", "second", uses=ONE_AT_A_TIME)
+    _put(process, "retried=demo.retry", "once", uses=PACED, turn_key="a")
+    _put(process, "free", turn_key="b")
+    process.begin()
+    _leave(process)
+
+
+def _limited_and_running(process: Process) -> None:
+    _limited_runs(process)
+    process.cycle()
+    assert {run.id for run in process.running.values()} >= {process.world.notes["labels"]["first"]}
+    _leave(process)
+
+
+def _held_and_free(process: Process) -> None:
+    """Leave held runs and no attempt that could let them go: the place that one had was given back by nobody."""
+    _limited_and_running(process)
+    process.work()
+    process.cycle(0)
+    process.database.write(lambda tx: tx.core(metadata.tables["holdings"].delete()))
+    process.clock.advance(2 * SECOND)
+    _leave(process)
+
+
+def _let_go(process: Process) -> None:
+    process.releaser.run_once()
+
+
 def _interrupted(world: World, evidence: Evidence, story: Story) -> Iterator[str]:
     ends = {"given back": "succeeded", "unknown": "succeeded", "once": "failed:lost"}
     yield from judge_ends(world, evidence, ends)
@@ -616,6 +654,9 @@ SCENARIOS: Final = (
     Scenario("expire", _worthless_runs, _stage, _ends({
         "tried": "succeeded", "ready": "cancelled", "scheduled": "cancelled", "good": "succeeded"})),
     Scenario("claim", _ready_runs, _claim, _claimed),
+    Scenario("claim with limits", _limited_runs, _claim, _lost_if_beheaded(*LIMITED)),
+    Scenario("finish and let go", _limited_and_running, _cycle, _lost_if_beheaded(*LIMITED)),
+    Scenario("let go", _held_and_free, _let_go, _lost_if_beheaded(*LIMITED)),
     Scenario("finish", _running_runs(
         "ok", "result=demo.long", "retried=demo.retry", "failed=demo.fail", "snoozed=demo.snooze", "once",
     ), _finish, _lost_if_beheaded("ok", "result", "retried", "snoozed", failed="failed:error")),

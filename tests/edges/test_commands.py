@@ -23,6 +23,7 @@ RUN_KEYS = {
 SHOW_KEYS = RUN_KEYS | {
     "parameters", "result", "has_result", "snapshot", "progress", "checkpoint", "snoozes", "attempts", "artifacts",
     "replays",
+    "hold",
 }  # fmt: skip
 
 
@@ -476,7 +477,8 @@ class TestQueues:
         assert cli("queues", "resume", "default").out == "queue 'default' is resumed; 1 ready\n"
 
         assert set(first) == {
-            "name", "description", "paused_at", "paused_by", "pause_reason", "ready", "running", "ready_by_priority",
+            "name", "description", "paused_at", "paused_by", "pause_reason", "ready", "running", "held",
+            "ready_by_priority", "limits",
         }  # fmt: skip
         assert (first["paused_by"], first["pause_reason"], first["ready_by_priority"]) == (
             actor(), "the source is down", {"8": 1},
@@ -518,7 +520,7 @@ class TestDatabase:
         assert before.code == 5
         assert before.err.endswith("run `mainspring db upgrade`\n")
         assert (set(first), first["before"], first["now"]) == ({"database", "before", "now"}, None, SCHEMA_VERSION)
-        assert second.out.endswith("has schema 0002 already\n")
+        assert second.out.endswith("has schema 0002 already\n".replace("0002", SCHEMA_VERSION))
         assert (status["is_current"], status["schema"], set(status)) == (
             True, SCHEMA_VERSION, {"database", "dialect", "schema", "wanted", "is_current"},
         )  # fmt: skip

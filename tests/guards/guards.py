@@ -19,6 +19,8 @@ _UNIQUE = "tests/services/test_unique.py::"
 _EDITING = "tests/services/test_editing.py::"
 _LOCKS = "tests/services/test_locks.py::"
 _JOINING = "tests/store/test_joining.py::"
+_LIMITS = "tests/store/test_limits.py::"
+_RACES = "tests/store/test_limit_races.py::"
 _SAFETY = "tests/store/test_sqlite_safety.py::"
 _LONG = "tests/store/test_long_work.py::"
 
@@ -66,7 +68,7 @@ GUARDS: Final = (
           "        if before is not None:\n", "        if False:\n",
           _FINISHING + "test_a_finish_given_twice_is_done_and_doubles_nothing"),
     Guard("hash of a landed result", "F23: only the same end is mine", "store/claiming.py",
-          "            if before != (outcome.ended.value, outcome.result_hash):\n", "            if False:\n",
+          "            if before not in _ends_of(outcome):\n", "            if False:\n",
           _FINISHING + "test_another_result_for_an_attempt_that_ended_is_fenced"),
     Guard("cancel obeyed at the finish", "5.5: a cancel asked for is not forgotten by a retry", "store/claiming.py",
           "    _obey_cancels(tx, [o.run.id for o in outcomes if o.state not in FINAL], now)\n", "",
@@ -285,6 +287,58 @@ GUARDS: Final = (
           "    return Outcome(run, Ended.FAILED, now, now, reason=reason)\n",
           "tests/runtime/test_worker.py::"
           "test_a_run_of_an_unknown_task_is_given_back_later_and_later_until_somebody_knows_it"),
+
+    # -- limits and turns --
+    Guard("limits are asked, SQLite", "none is exceeded", "store/sqlite/insert_ready.sql",
+          "uses IS NOT NULL", "false",
+          _LIMITS + "test_a_key_lets_as_many_begin_as_it_says_and_holds_the_others[sqlite]"),
+    Guard("limits are asked, PostgreSQL", "none is exceeded", "store/postgres/claim_runs.sql",
+          " AND NOT l.limited RETURNING", " RETURNING",
+          _LIMITS + "test_a_key_lets_as_many_begin_as_it_says_and_holds_the_others[postgres]"),
+    Guard("limits of a queue are asked", "none is exceeded", "store/sqlite/pick_ready.sql",
+          "limited OR coalesce((SELECT limits <> '{}' FROM queues WHERE name = :queue), 0)", "limited",
+          _LIMITS + "test_a_queue_runs_as_many_as_it_says[sqlite]"),
+    Guard("lock of a limit", "two who claim at once do not both take the last place", "store/limiting.py",
+          'self._tx.rows("lock_limits", listed)\n', "pass\n",
+          _RACES + "test_who_claims_second_counts_what_the_first_has_taken"),
+    Guard("no waiting for a second limit", "5.6: two who wait for each other would wait for ever",
+          "store/limiting.py", "if self._usage or not self._patient:", "if False:",
+          _RACES + "test_a_claim_that_holds_a_limit_does_not_wait_for_another"),
+    Guard("a stale holding does not count, SQLite", "a lost attempt gives its place back",
+          "store/sqlite/limit_usage.sql", "+r.state = 'running' AND r.attempt = h.attempt", "true",
+          _LIMITS + "test_a_holding_of_an_attempt_that_does_not_run_counts_for_nothing[sqlite]"),
+    Guard("a stale holding does not count, PostgreSQL", "a lost attempt gives its place back",
+          "store/postgres/limit_usage.sql", "r.state = 'running' AND r.attempt = h.attempt", "true",
+          _LIMITS + "test_a_holding_of_an_attempt_that_does_not_run_counts_for_nothing[postgres]"),
+    Guard("order among the held", "who comes later does not overtake", "store/limiting.py",
+          "        if usage.best is not None and usage.best < place:\n", "        if False:\n",
+          _LIMITS + "test_a_run_behind_one_that_is_held_back_does_not_overtake_it"),
+    Guard("all or nothing", "a rate is not spent on what cannot begin", "store/limiting.py",
+          "            states[need.name] = answer.state\n", "            usage.become(answer.state)\n",
+          "tests/store/test_limits.py::test_a_rate_is_not_spent_on_a_run_that_another_need_refuses"),
+    Guard("release at the end of an attempt", "no wake-up is lost", "store/limiting.py",
+          '    tx.run("drop_holdings", {"ids": tx.ids(sorted(taken))})\n    judge.release()\n    held =',
+          '    tx.run("drop_holdings", {"ids": tx.ids(sorted(taken))})\n    held =',
+          _LIMITS + "test_the_end_of_an_attempt_lets_the_next_one_go_in_the_same_transaction"),
+    Guard("release by the duty", "no wake-up is lost", "services/maintenance.py",
+          "            if free:\n                released +=", "            if False:\n                released +=",
+          "tests/runtime/test_limited_runs.py::test_a_place_that_nobody_let_go_is_found_by_the_duty"),
+    Guard("an end tells limits once", "F23: a repeated finish reports nothing twice", "store/limiting.py",
+          "if standing.get(o.run.id) == (RunState.RUNNING, o.run.attempt, session)}", "}",
+          _LIMITS + "test_a_held_end_given_twice_is_done_and_tells_the_resource_once"),
+    Guard("ends before claims", "5.6: who has locked a limit waits for no row", "store/claiming.py",
+          "    if any(o.run.limited for o in outcomes):\n        # Alone", "    if False:\n        # Alone",
+          _RACES + "test_the_ends_of_limited_runs_are_recorded_before_anything_is_claimed"),
+    Guard("a cancelled run is held by nothing", "I5: what has ended does not start again", "store/queueing.py",
+          '    tx.rows("drop_holds", {"ids": tx.ids(ended)})\n', "",
+          _LIMITS + "test_a_cancelled_held_run_leaves_nothing_behind"),
+    Guard("turns of keys", "one key's backlog does not delay another's runs", "store/turns.py",
+          "        taken[line] += 1\n", "",
+          "tests/store/test_turns.py::"
+          "test_ten_runs_of_one_key_end_within_a_hundredth_of_what_another_keys_backlog_takes"),
+    Guard("turns come to their end", "new keys without end starve nobody", "store/turns.py",
+          "        (\"\", queue, rank, head + 1)\n", "        (\"\", queue, rank, head)\n",
+          "tests/store/test_turns.py::test_new_keys_without_end_do_not_starve_one_that_has_come_twice"),
 
     # -- SQLite --
     Guard("BEGIN IMMEDIATE", "F17: a writer is alone from its first moment", "store/sqlite/database.py",

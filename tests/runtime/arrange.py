@@ -124,12 +124,12 @@ class Fleet:
     def maintenance(self) -> None:
         """Start what stages and rescues."""
         self.upkeep = Maintenance(self.database, self.clock)
-        self._starts(self.upkeep.start, 3)
+        self._starts(self.upkeep.start, 4)
 
     def scheduler(self, database: Database | None = None) -> Scheduler:
         """Start a scheduler."""
         scheduler = Scheduler(database or self.database, self.clock, "s1")
-        self._starts(scheduler.start, 5)
+        self._starts(scheduler.start, 6)
         self.schedulers.append(scheduler)
         return scheduler
 

@@ -151,7 +151,7 @@ class SimulatedChildren:
             if context.cancelled and isinstance(error, RunCancelled | asyncio.CancelledError):
                 said = ("gone", {"why": "stop", "code": 0})
             else:
-                raised = wire.raised_to_json(describe(error, attempt.run.task))
+                raised = wire.raised_to_json(describe(error, attempt.run.task, attempt.started_at))
                 said = ("ended", {"how": "raised", "error": raised})
         over.set()
         self._said.put((execution, *said))

@@ -19,7 +19,7 @@ from mainspring.domain.occurrences import Pause
 from mainspring.domain.runs import Ended
 from mainspring.domain.spec import OverlapPolicy
 from mainspring.ids import RunId, ScheduleId
-from mainspring.store import claiming, ledger, queueing, sessions
+from mainspring.store import claiming, ledger, limiting, queueing, sessions, turns
 from mainspring.store.postgres.database import PostgresDatabase
 from mainspring.store.queueing import log_key
 from mainspring.store.schedules import edit_schedule, get_schedule, pause_schedule, resume_schedule
@@ -28,6 +28,10 @@ from tests.servers import PostgresCluster
 from tests.store.arrange import MINUTE, NOON, SECOND, add, every, firing, new_run, open_session, outcome, put
 
 ENDS = (Ended.SUCCEEDED, Ended.RETRIED, Ended.INTERRUPTED, Ended.RETURNED, Ended.FAILED, Ended.LOST)
+LIMITED = (
+    '[{"name":"key/task:t:a","limit":1}]', '[{"name":"key/task:t:b","limit":2},{"name":"api"}]',
+    '[{"name":"api"},{"name":"key/task:t:a","limit":1}]',
+)  # fmt: skip
 _CLOCK = SystemClock()
 
 
@@ -51,7 +55,7 @@ class Traffic:
     def run(self, seconds: float) -> None:
         """Let everybody work for *seconds*."""
         duties = [self.works] * 3 + [self.cancels] * 2
-        duties += [self.rescues, self.stages, self.enqueues, self.fires, self.edits, self.reports]
+        duties += [self.rescues, self.stages, self.enqueues, self.fires, self.edits, self.reports, self.lets_go]
         threads = [threading.Thread(target=self._repeat, args=(duty, n)) for n, duty in enumerate(duties)]
         for thread in threads:
             thread.start()
@@ -119,7 +123,23 @@ class Traffic:
         def step() -> None:
             if len(self.some(chance, 100)) < 80:
                 kinds = [{}, {"queue": "other"}, {"due_at": NOON + SECOND}, {"expires_at": NOON}, {"priority": 9}]
+                kinds += [{"uses": uses, "queue": queue} for uses in LIMITED for queue in ("default", "other")]
+                kinds += [
+                    {"turn_key": "b"},
+                    {"turn_key": "a", "uses": LIMITED[0], "due_at": NOON + SECOND},
+                    {"turn_key": "a"},
+                ]
                 put(self.database, *(new_run(**chance.choice(kinds)) for _ in range(30)))  # type: ignore[arg-type]
+
+        return step
+
+    def lets_go(self, chance: random.Random) -> Callable[[], None]:
+        def step() -> None:
+            names = [usage.name for usage in self.database.read(limiting.held_limits)]
+            chance.shuffle(names)
+            self._write(lambda tx: limiting.let_go(tx, names, NOON, again=True))
+            self._write(turns.advance)
+            self._write(turns.forget)
 
         return step
 
@@ -176,8 +196,10 @@ def test_nobody_waits_in_a_circle(shared_postgres: PostgresCluster, postgres_sto
     before = deadlocks(shared_postgres)
     traffic = Traffic(postgres_store_url, seed)
     traffic.run(3.0)
-    assert deadlocks(shared_postgres) == before
-    assert all(traffic.done.get(name, 0) > 3 for name in ("works", "cancels", "rescues", "stages", "fires", "edits"))
+    assert deadlocks(shared_postgres) == before, shared_postgres.log[-3000:]
+    assert all(
+        traffic.done.get(name, 0) > 3 for name in ("works", "cancels", "rescues", "stages", "fires", "edits", "lets_go")
+    )
 
 
 def main(seconds: float = 60.0, seed: int = 1) -> int:

@@ -322,6 +322,31 @@ TABLES = {
         ["snapshot_altered"],
         ["UPDATE snapshots SET body = replace(body, 'hourly', 'daily') WHERE body LIKE '%hourly%'"],
     ),
+    "a held run that nothing holds": (
+        ["hold_missing"],
+        [f"UPDATE runs SET state = 'held' WHERE CAST(id AS text) = {WAITING}"],
+    ),
+    "a hold of no run": (
+        ["holds_without_run"],
+        ["INSERT INTO holds (run_id, resource, queue, rank, turn, seq, held_at) "
+         "SELECT STRANGER, 'x', queue, 1, turn, 1, created_at FROM runs WHERE state = 'running'"],
+    ),
+    "a run that is held and running": (
+        ["hold_unexpected"],
+        ["INSERT INTO holds (run_id, resource, queue, rank, turn, seq, held_at) "
+         "SELECT id, 'x', queue, 1, turn, seq, created_at FROM runs WHERE state = 'running'"],
+    ),
+    "a held run at another's place": (
+        ["hold_place_differs"],
+        ["INSERT INTO holds (run_id, resource, queue, rank, turn, seq, held_at) "
+         f"SELECT id, 'x', queue, 1, turn + 1, 1, created_at FROM runs WHERE CAST(id AS text) = {WAITING}",
+         "UPDATE runs SET state = 'held', seq = 1 WHERE id IN (SELECT run_id FROM holds)"],
+    ),
+    "a place taken by an attempt to come": (
+        ["holding_ahead"],
+        ["INSERT INTO holdings (resource, run_id, attempt) "
+         "SELECT 'x', id, attempt + 1 FROM runs WHERE state = 'running'"],
+    ),
     "a run that waits for nothing": (
         ["waits_for_nothing"],
         [f"DELETE FROM dependencies WHERE CAST(run_id AS text) = {WAITING}"],
@@ -385,7 +410,8 @@ def test_what_is_wrong_between_tables_is_named(filled, name):
 UNIQUE = {
     "a run that stands in two queues": (
         "ready_doubled", "ready",
-        ["INSERT INTO ready SELECT 'other', rank, turn, seq, run_id, limited FROM ready WHERE seq = 20"],
+        ["INSERT INTO ready (queue, rank, turn, seq, run_id) "
+         "SELECT 'other', rank, turn, seq, run_id FROM ready WHERE seq = 20"],
     ),
     "two sessions that live under one id": (
         "session_doubled", "worker_sessions", ["INSERT INTO worker_sessions SELECT * FROM worker_sessions"],

@@ -38,6 +38,12 @@ class QueueConfig(Section):
     """A queue."""
 
     description: Text = setting("", "What runs in it, in words.")
+    running: Annotated[int, BeforeValidator(whole_number(1, 100_000)), integer(1, 100_000)] | None = setting(
+        None, "Runs of it at the same time, on all workers together. Default: any number.", "runs"
+    )
+    per_key: Annotated[int, BeforeValidator(whole_number(1, 100_000)), integer(1, 100_000)] | None = setting(
+        None, "The same for each concurrency key or value of 'fair' alone.", "runs"
+    )
 
 
 class Route(Section):

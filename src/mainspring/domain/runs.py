@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from mainspring.domain.needs import RunNeeds
+from mainspring.domain.resources import Report
 from mainspring.domain.signature import Symptom, symptom_of
 from mainspring.domain.states import FailureKind, RunState
 from mainspring.domain.unique import RunKey
@@ -50,6 +52,10 @@ class NewRun:
     """The failed run whose work it does again."""
     key: RunKey | None = None
     """What it has alone of all runs."""
+    uses: str | None = None
+    """What each attempt needs, as `domain.needs` writes it; None needs nothing."""
+    turn_key: str | None = None
+    """The value with which it takes turns in its queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,13 @@ class ClaimedRun:
     cancel_requested: bool = False
     isolated_losses: int = 0
     """Losses that it suffered alone in a process of its own; at `POISON_AFTER` it is not started again."""
+    uses: str | None = None
+    """What was judged at its claim; None where nothing had to be."""
+
+    @property
+    def limited(self) -> bool:
+        """Return whether limits were asked for this attempt, so that its end must tell them."""
+        return self.uses is not None
 
     @property
     def suspect(self) -> bool:
@@ -138,6 +151,16 @@ class Cached:
 
 
 @dataclass(frozen=True, slots=True)
+class Blame:
+    """What the failure of an attempt says about the resource of this name, or about all that its run uses."""
+
+    said: Report
+    resource: str | None = None
+    retry_after: timedelta | None = None
+    """The pause that a resource asked for which refused."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of one attempt, to be recorded by `finish`."""
 
@@ -163,6 +186,10 @@ class Outcome:
     """The run whose result it took over; such a success keeps its reason."""
     cached: Cached | None = None
     """Where its result is kept for others, for `Ended.SUCCEEDED`."""
+    blame: Blame | None = None
+    """What a failure that another try may mend says about resources."""
+    needs: RunNeeds | None = None
+    """What the worker has found the run to need, where only the task's code could say it."""
 
     @property
     def state(self) -> RunState:
@@ -191,3 +218,7 @@ class FinishResult:
 
     fenced: frozenset[RunId] = frozenset()
     earliest_due_at: datetime | None = None
+    released: int = 0
+    """Held runs that were let go by these ends."""
+    more: bool = False
+    """Whether runs were held back in a claim that left slots free: there may be more to claim at once."""

@@ -26,6 +26,7 @@ from typing import (
 )
 
 from mainspring.domain.cache import Cache
+from mainspring.domain.needs import Concurrency, Flow, Text
 from mainspring.domain.priority import NORMAL, parse_priority
 from mainspring.domain.queue_order import QUEUE_NAME
 from mainspring.domain.retry import Backoff
@@ -44,7 +45,7 @@ _LIMITS: Final = ("isolated", "soft_time_limit", "time_limit", "silence_limit", 
                   "recycle_after", "output_limit")  # fmt: skip
 _OPTIONS: Final = (
     "name", "queue", "priority", "max_retries", "backoff", "at_most_once", "expires", "description", "cache", "unique",
-    *_LIMITS,
+    "uses", "concurrency", "fair", *_LIMITS,
 )  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,199}")
 DEFAULT_MAX_RETRIES: Final = 3
@@ -170,6 +171,8 @@ class Task(Generic[P, R]):
     """For how long its results answer for later runs with the same parameters, if at all."""
     unique: Unique | None = None
     """Which of its runs are the same, so that only one of them is made."""
+    flow: Flow = field(default_factory=Flow)
+    """Resources and concurrency keys that each attempt needs, and the key by which runs take turns."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""
@@ -248,12 +251,22 @@ class Task(Generic[P, R]):
             InvalidInput: a parameter has a type that cannot be stored.
         """
         _ = self._model, self.is_async, self.context_parameter, self.given_parameters
+        self._check_flow()
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON schema of the parameters."""
+        self._check_flow()
         schema = self._model.model_json_schema()
         schema["title"] = self.name
         return schema
+
+    def _check_flow(self) -> None:
+        fields, extra = self._model.model_fields, self._model.model_config.get("extra")
+        names = [str(field.alias) for field in fields.values()]
+        try:
+            self.flow.check(None if extra == "allow" else names)
+        except InvalidInput as error:
+            raise InvalidInput(f"task {self.name!r}: {error}") from None
 
     def _checked(self, parameters: Mapping[str, Any]) -> BaseModel:
         from pydantic import ValidationError
@@ -347,6 +360,9 @@ def task(
     output_limit: int | str = ...,
     silence_limit: timedelta | None = None,
     cache: Cache | None = None,
+    uses: Iterable[str] | Callable[[Mapping[str, Any]], Iterable[str]] = (),
+    concurrency: Concurrency | int | None = None,
+    fair: Text | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function into a task.
@@ -372,6 +388,9 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         output_limit: how much of a run's log is kept, its middle left out; "10MB" unless given.
         silence_limit: tell it to stop when it has neither beaten nor reported for so long, a second at least.
         cache: take over the result of an earlier run with the same parameters: ``Cache(ttl=timedelta(hours=1))``.
+        uses: resources that each attempt needs: names, with parameters as in "host:{host}", or a function of them.
+        concurrency: how many runs at the same time: a number, or `Concurrency(2, key="{customer}")` for each key.
+        fair: runs with the same value, as in "{customer}", take turns with those of other values.
 
     Raises:
         InvalidInput: a value is out of range, or the function cannot be a task (positional-only or ``*args``).
@@ -421,7 +440,10 @@ def _make(function: Any, options: dict[str, Any]) -> Task[..., Any]:
     parsed = None if priority is None else parse_priority(priority)
     _check_cache(name, function, options.get("cache"))
     limits = _limits(name, {option: options.pop(option) for option in _LIMITS if option in options})
-    made = Task(function, name, priority=parsed, description=description, backoff=backoff, limits=limits, **options)
+    flow = _flow(name, *(options.pop(option, None) for option in ("uses", "concurrency", "fair")))
+    made = Task(
+        function, name, priority=parsed, description=description, backoff=backoff, limits=limits, flow=flow, **options
+    )
     if unique is not None:
         made.check_unique(unique)
     return made
@@ -438,6 +460,26 @@ def _check_cache(name: str, function: Any, cache: Any) -> None:
     for field_name in cache.fields or ():
         if field_name not in known:
             raise InvalidInput(f"task {name!r}: cache: {unknown_name('parameter', field_name, known)}")
+
+
+def _flow(name: str, uses: Any, concurrency: Any, fair: Any) -> Flow:
+    try:
+        if isinstance(concurrency, int):
+            concurrency = Concurrency(concurrency)
+        if not (concurrency is None or isinstance(concurrency, Concurrency)):
+            raise InvalidInput(
+                f"concurrency {concurrency!r} is not usable; write a number or Concurrency(2, key='{{x}}')"
+            )
+        if not (fair is None or isinstance(fair, str) or callable(fair)):
+            raise InvalidInput(f"fair {fair!r} is neither text such as '{{customer}}' nor a function")
+        if isinstance(uses, str) or not (uses is None or callable(uses) or isinstance(uses, Iterable)):
+            raise InvalidInput(f"uses {uses!r} is not usable; write a list of names, such as uses=['brapi']")
+        names = uses if callable(uses) else tuple(uses or ())
+        if isinstance(names, tuple) and not all(isinstance(text, str) for text in names):
+            raise InvalidInput(f"uses {list(names)!r} is not usable; write a list of names, such as uses=['brapi']")
+        return Flow(names, concurrency, fair)
+    except InvalidInput as error:
+        raise InvalidInput(f"task {name!r}: {error}") from None
 
 
 def _limits(name: str, given: dict[str, Any]) -> Limits:

@@ -13,7 +13,7 @@ from mainspring.runtime.loops import Loop
 from mainspring.runtime.session import LEASE, Session
 from mainspring.services.clock_guard import ClockGuard
 from mainspring.services.fire import Firer
-from mainspring.services.maintenance import Rescuer, Stager, Tidier
+from mainspring.services.maintenance import Releaser, Rescuer, Stager, Tidier
 from mainspring.services.schedules import Scheduling
 from mainspring.store.database import Database
 from mainspring.store.hints import SCHEDULES
@@ -41,24 +41,29 @@ class Maintenance:
         self.guard = self._guard = guard or ClockGuard(database, clock, "worker")
         self._stager = Stager(database, clock, self._guard)
         self._rescuer = Rescuer(database, clock, boot_id(), LEASE, on_overdue)
+        self._releaser = Releaser(database, clock)
         self._tidier = Tidier(database, clock, self._guard)
         self._stage = Loop("stager", self._stage_once, clock)
+        self._release = Loop("releaser", self._release_once, clock)
         self._rescue = Loop("rescuer", self._rescue_once, clock)
         self._tidy = Loop("tidy", self._tidy_once, clock)
 
     def start(self) -> None:
         """Begin."""
         self._stage.start()
+        self._release.start()
         self._rescue.start()
         self._tidy.start()
 
     def wake(self) -> None:
-        """Look at once for what has come due."""
+        """Look at once for what has come due, and for what can be let go."""
         self._stage.wake()
+        self._release.wake()
 
     def stop(self) -> None:
         """End."""
         self._stage.stop()
+        self._release.stop()
         self._rescue.stop()
         self._tidy.stop()
         try:
@@ -76,6 +81,11 @@ class Maintenance:
             return POLL
         # What is due and was not staged is being staged by somebody else.
         return max(wait_until(self._clock, result.next_due_at), 0.0 if result.staged else _BUSY_PAUSE)
+
+    def _release_once(self) -> float:
+        result = self._releaser.run_once()
+        # What is free and was not let go is being let go by somebody else.
+        return max(wait_until(self._clock, result.next_at), 0.0 if result.released else _BUSY_PAUSE)
 
     def _rescue_once(self) -> float:
         self._rescuer.run_once()

@@ -84,6 +84,7 @@ def policies_of(task: Task[..., Any]) -> dict[str, Any]:
         "limits": task.limits.to_json(),
         "cache": None if task.cache is None else task.cache.to_json(),
         "unique": None if task.unique is None else task.unique.to_json(),
+        "flow": task.flow.to_json(),
     }
 
 

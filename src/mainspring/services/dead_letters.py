@@ -255,6 +255,7 @@ class DeadLetters:
         extra = {"replay_of": run.id, "reason": f"replayed by {actor}"}
         if "schedule" in body:
             extra["schedule"] = body["schedule"]
+        needs = self._directory.needs(run.task, parameters)
         return NewRun(
             id=new_run_id(),
             task=run.task,
@@ -275,6 +276,8 @@ class DeadLetters:
             params_version=letter.params_version,
             snapshot=snapshot(run.task, self._directory.code_version(run.task), decided, extra=extra),
             replay_of=run.id,
+            uses=needs.uses,
+            turn_key=needs.key,
         )
 
     def _parameters(self, letter: DeadLetter, edit: Edit) -> tuple[Mapping[str, Any], str | None]:

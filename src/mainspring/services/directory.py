@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from mainspring.clock import Clock
+from mainspring.domain.needs import RunNeeds, described_needs
 from mainspring.domain.routes import Route
 from mainspring.domain.unique import RunKey, Unique
 from mainspring.services.catalog import Decided, decide
@@ -46,6 +47,13 @@ class Directory:
         described = self.tasks.get(task)
         defaults, policies = (described.defaults, described.policies) if described else ({}, {})
         return decide(task, defaults, policies, self.routes, **given)
+
+    def needs(self, task: str, parameters: Mapping[str, Any]) -> RunNeeds:
+        """Return what a run of *task* needs, as far as its description says."""
+        described = self.tasks.get(task)
+        if described is None:
+            return RunNeeds()
+        return described_needs(task, described.policies.get("flow"), described.schema, parameters)
 
     def code_version(self, task: str) -> str:
         """Return the version of the task's code that was described last, or ``unknown``."""

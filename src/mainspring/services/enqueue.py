@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Final
 
 from mainspring.clock import Clock
+from mainspring.domain.needs import RunNeeds
 from mainspring.domain.priority import parse_priority
 from mainspring.domain.queue_order import QUEUE_NAME
 from mainspring.domain.routes import Route
@@ -161,6 +162,7 @@ class _Maker:
         shape = self._shape(request)
         decided, unique = shape.decided, shape.unique
         parameters = task.validate(request.parameters)
+        needs = task.flow.needs(task.name, parameters) if task.flow.declared else RunNeeds()
         if due_at is None:
             due_at = self._now if unique is None or unique.wait is None else self._now + unique.wait
         return NewRun(
@@ -178,6 +180,8 @@ class _Maker:
             owner_id=request.owner_id,
             snapshot=shape.snapshot,
             key=None if unique is None else unique.key_of(task.name, parameters, self._now),
+            uses=needs.uses,
+            turn_key=needs.key,
         )
 
     def _shape(self, request: Request) -> _Shape:

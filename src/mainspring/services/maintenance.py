@@ -14,7 +14,7 @@ from mainspring.clock import Clock
 from mainspring.services.artifacts import ArtifactStore, Pruned
 from mainspring.services.clock_guard import ASK_SERVER_EVERY, ClockGuard, ServerClock
 from mainspring.services.clock_judge import Sight
-from mainspring.store import keys, ledger, queueing, result_cache, sessions, tables
+from mainspring.store import keys, ledger, limiting, queueing, result_cache, sessions, tables, turns
 from mainspring.store.database import Database, Row, Tx
 from mainspring.store.hints import READY
 from mainspring.store.schema import worker_sessions
@@ -26,6 +26,7 @@ LEASE: Final = timedelta(seconds=12)
 JUMP: Final = timedelta(seconds=2)
 """What a clock may move against the boot clock between two looks before leases cannot be judged."""
 SWEEP_EVERY: Final = timedelta(days=1)
+_AGAIN_AFTER: Final = 1.0
 _log = logging.getLogger("mainspring.maintenance")
 
 
@@ -72,6 +73,51 @@ class Stager:
 
     def _any(self, look: Callable[[Tx], list[tuple[object, ...]]]) -> bool:
         return bool(self.database.read(look))
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseResult:
+    """What one round of releasing did, and when time alone lets the next held run go."""
+
+    released: int = 0
+    next_at: datetime | None = None
+
+
+@dataclass
+class Releaser:
+    """Lets held runs go for which there is room, and lets turns follow one another; any number may do so at once.
+
+    The end of an attempt does the first as well, at once; what this finds is what time has made free, and what a
+    process did not live to let go.
+    """
+
+    database: Database
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        self._again_at = 0.0
+
+    def run_once(self) -> ReleaseResult:
+        """Let go all that can start; writes nothing when there is nothing.
+
+        Once a second others are let go although some that were have not begun: perhaps nobody serves their queue.
+        """
+        now, released = self.clock.now(), 0
+        following: list[datetime] = []
+        if again := self.clock.monotonic() >= self._again_at:
+            self._again_at = self.clock.monotonic() + _AGAIN_AFTER
+        if self.database.read(turns.served_turns):
+            self.database.write(turns.advance)
+        after = ""
+        while found := self.database.read(lambda tx: limiting.held_limits(tx, after)):  # noqa: B023
+            after = max(usage.name for usage in found)
+            free = [usage.name for usage in found if usage.room(now, again=again) > 0]
+            if free:
+                released += self.database.write(lambda tx: limiting.let_go(tx, free, now, again=again))  # noqa: B023
+            following += [moment for usage in found if (moment := usage.next_at(now)) is not None]
+        if released:
+            self.database.sender.send(READY)
+        return ReleaseResult(released, min(following, default=None))
 
 
 @dataclass
@@ -170,6 +216,10 @@ class Tidier:
     def run_once(self) -> int:
         """Tidy the database up, forget free unique keys and sessions that ended long ago; return how many sessions."""
         self.database.tidy()
+        if self.database.read(turns.any_kept):
+            self.database.write(turns.forget)
+        if self.database.read(limiting.any_stale):
+            self.database.write(limiting.forget_stale)
         now = self.clock.now()
         if self.guard is not None:
             now = self.guard.check().surely

@@ -1,13 +1,14 @@
-"""Steer queues: pause and resume them."""
+"""Steer queues: pause, resume and limit them."""
 
 from __future__ import annotations
 
 from mainspring.clock import Clock
+from mainspring.domain.needs import QueueLimits
 from mainspring.domain.queue_order import QUEUE_NAME
 from mainspring.errors import Conflict, UnknownName
 from mainspring.store import tables
 from mainspring.store.database import Database
-from mainspring.store.hints import READY
+from mainspring.store.hints import READY, SCHEDULES
 from mainspring.store.tables import QueueDepth
 
 
@@ -41,6 +42,21 @@ class Queueing:
         """
         self._set(name, actor, "", paused=False)
         self._database.sender.send(READY)
+        return self.require(name)
+
+    def limit(self, name: str, actor: str, *, running: int | None, per_key: int | None) -> QueueDepth:
+        """Limit a queue from now on: how many of its runs run at the same time, and how many with one key.
+
+        What runs already counts, and goes on. None lifts a limit. The configuration wins at the next start, where it
+        says anything of the queue's limits.
+
+        Raises:
+            InvalidInput: a number is out of range.
+        """
+        self.require(name)
+        limits, now = QueueLimits(running, per_key, actor), self._clock.now()
+        self._database.write(lambda tx: tables.limit_queue(tx, name, limits, now, actor))
+        self._database.sender.send(SCHEDULES)
         return self.require(name)
 
     def _set(self, name: str, actor: str, reason: str, *, paused: bool) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from mainspring.clock import Clock
+from mainspring.domain.needs import need_in_words
 from mainspring.domain.progress import Progress, is_stalled, time_left
 from mainspring.domain.states import RunState
 from mainspring.encoding import decode
 from mainspring.errors import NotFound
 from mainspring.ids import RunId, ScheduleId
-from mainspring.store import artifacts, dead_letters, ledger, tables
+from mainspring.store import artifacts, dead_letters, ledger, limiting, tables
 from mainspring.store import runs as stored
 from mainspring.store.database import Database, Tx
 from mainspring.store.ledger import LedgerRow
@@ -24,6 +25,7 @@ from mainspring.store.tables import QueueDepth
 __all__ = [
     "AttemptView",
     "Checkpoint",
+    "HoldView",
     "LedgerRow",
     "QueueDepth",
     "Reading",
@@ -34,6 +36,8 @@ __all__ = [
     "StoredRun",
     "StoredSchedule",
 ]
+
+_COUNTED: Final = limiting.COUNTED - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class RunView:
     artifacts: tuple[dict[str, Any], ...]
     replays: tuple[RunId, ...]
     """Runs that do its work again, oldest first."""
+    hold: HoldView | None = None
 
     @property
     def progress(self) -> tuple[float, float | None, str] | None:
@@ -101,6 +106,26 @@ class RunView:
     def snoozes(self) -> int:
         """Return how often it was put off by its own wish."""
         return sum(attempt.outcome == "snoozed" for attempt in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldView:
+    """What holds a run back, and how many go before it."""
+
+    by: str
+    reason: str
+    until: datetime | None
+    place: int
+    """1 is the next to go."""
+    count: int
+    """Runs that it holds back; above 1,000 they are not counted."""
+
+    def in_words(self) -> str:
+        """Return it in one line: `held by brapi until 14:05 (rate 5/s), third of 312`."""
+        if self.place > _COUNTED:
+            return f"{self.reason}, behind more than {_COUNTED:,}"
+        of = f"more than {_COUNTED:,}" if self.count > _COUNTED else f"{self.count:,}"
+        return f"{self.reason}, {_ordinal(self.place)} of {of}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +183,7 @@ class Reading:
                 checkpoint=None if kept is None else _checkpoint(kept),
                 artifacts=tuple(dict(row._mapping) for row in artifacts.list_artifacts(tx, run_id)),
                 replays=tuple(dead_letters.replays_of(tx, run_id)),
+                hold=self._hold(tx, run) if run.state is RunState.HELD else None,
             )
 
         return self._database.read(look)
@@ -173,6 +199,12 @@ class Reading:
             }  # fmt: skip
 
         return self._database.read(look) if ids else {}
+
+    def _hold(self, tx: Tx, run: StoredRun) -> HoldView | None:
+        hold = limiting.hold_of(tx, run.id, self._clock.now())
+        if hold is None:
+            return None
+        return HoldView(need_in_words(hold.name), hold.reason, hold.until, hold.before + 1, hold.count)
 
     def result(self, run_id: RunId) -> tuple[StoredRun, Any]:
         """Return a run and its result, None while it has none."""
@@ -224,6 +256,14 @@ def _checkpoint(row: Any) -> Checkpoint | None:
     if row.checkpoint is None:
         return None
     return Checkpoint(decode(row.checkpoint), row.checkpoint_attempt, row.checkpoint_at)
+
+
+def _ordinal(place: int) -> str:
+    words = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+    if place <= len(words):
+        return words[place - 1]
+    teen = 10 < place % 100 < 14
+    return f"{place:,}" + ("th" if teen else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th"))
 
 
 def _attempt(row: Any) -> AttemptView:

@@ -38,28 +38,34 @@ def runs_of(
     origin = (schedule_id, spec.name, version)
     body = snapshot(spec.task, directory.code_version(spec.task), decided, origin, {"reason": reason})
     labels = encode(dict(spec.labels))
-    return [
-        NewRun(
-            id=new_run_id(),
-            task=spec.task,
-            queue=decided.queue,
-            priority=decided.priority,
-            max_tries=decided.max_tries,
-            at_most_once=decided.at_most_once,
-            parameters=encode(_given(spec, member)),
-            due_at=due_at,
-            expires_at=None if decided.expires is None else due_at + decided.expires,
-            kind=kind,
-            schedule_id=schedule_id,
-            fire_at=fire_at,
-            member=member_text(member),
-            labels=labels,
-            snapshot=body,
-            needs=needs,
-            key=directory.key_of(spec.task, _given(spec, member), fire_at or due_at),
+    made = []
+    for member in spec.members():
+        parameters = _given(spec, member)
+        wanted = directory.needs(spec.task, parameters)
+        made.append(
+            NewRun(
+                id=new_run_id(),
+                task=spec.task,
+                queue=decided.queue,
+                priority=decided.priority,
+                max_tries=decided.max_tries,
+                at_most_once=decided.at_most_once,
+                parameters=encode(parameters),
+                due_at=due_at,
+                expires_at=None if decided.expires is None else due_at + decided.expires,
+                kind=kind,
+                schedule_id=schedule_id,
+                fire_at=fire_at,
+                member=member_text(member),
+                labels=labels,
+                snapshot=body,
+                needs=needs,
+                key=directory.key_of(spec.task, parameters, fire_at or due_at),
+                uses=wanted.uses,
+                turn_key=wanted.key,
+            )
         )
-        for member in spec.members()
-    ]
+    return made
 
 
 def _given(spec: ScheduleSpec, member: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,9 @@ from sqlalchemy import select
 from mainspring.domain.runs import ClaimedRun, Ended, FinishResult, Outcome
 from mainspring.domain.states import FINAL, RunState
 from mainspring.ids import ClaimId, RunId, SessionId, uuid7
+from mainspring.store import limiting
 from mainspring.store.database import Database, Row, Tx
+from mainspring.store.limiting import Judge
 from mainspring.store.queueing import cancel, is_long, log_key, result_key
 from mainspring.store.schema import runs
 from mainspring.store.types import storable
@@ -28,12 +31,20 @@ def queues_with_work(tx: Tx, queues: Sequence[str]) -> list[str]:
 
 
 def claim(
-    tx: Tx, session: SessionId, queue: str, n: int, now: datetime, lease_now: datetime | None, claim_id: ClaimId
+    tx: Tx,
+    session: SessionId,
+    queue: str,
+    n: int,
+    now: datetime,
+    lease_now: datetime | None,
+    claim_id: ClaimId,
+    judge: Judge | None = None,
 ) -> list[ClaimedRun]:
     """Take at most *n* of the best ready runs of *queue* and open an attempt of each.
 
     Returns them in order of claim. Nothing is taken when the session is no longer live, or while the database takes
-    no new work.
+    no new work. Runs with limits are taken as far as these allow, and held back otherwise; *judge* decides about all
+    limits of this transaction.
     """
     if tx.refusal() is not None:
         return []
@@ -45,13 +56,25 @@ def claim(
         "lease_now": tx.at(lease_now),
         "claim": claim_id,
     }
+    rows, limited = _take(tx, parameters)
+    if limited:
+        rows += (judge or Judge(tx, now)).claim(limited, n - len(rows), parameters)
+    return _in_order(tx, rows)
+
+
+def _take(tx: Tx, parameters: dict[str, Any]) -> tuple[list[Row], list[RunId]]:
+    """Open attempts of those of the best *n* runs that have no limits; return them, and the ids of the others."""
     if tx.dialect == "sqlite":
-        picked = [run_id for (run_id,) in tx.rows("pick_ready", parameters)]
-        if not picked:
-            return []
-        parameters["ids"] = tx.ids(picked)
-        tx.rows("clear_ready", parameters)
-    return _in_order(tx, tx.rows("claim_runs", parameters))
+        picked = tx.rows("pick_ready", parameters)
+        free = [run_id for run_id, limited in picked if not limited]
+        listed = {**parameters, "ids": tx.ids(free)}
+        if free:
+            tx.rows("clear_ready", listed)
+        rows = tx.rows("claim_runs", listed) if free else []
+        return rows, [run_id for run_id, limited in picked if limited]
+    found = tx.rows("claim_runs", parameters)
+    limited_ids = [row[0] for row in found if row[1] is None]
+    return [row for row in found if row[1] is not None] if limited_ids else found, limited_ids
 
 
 def adopt(tx: Tx, session: SessionId, claim_id: ClaimId) -> list[ClaimedRun]:
@@ -66,12 +89,12 @@ def _in_order(tx: Tx, rows: list[Row]) -> list[ClaimedRun]:
 
 def _claimed(tx: Tx, row: Row) -> ClaimedRun:
     (run_id, attempt, task, queue, rank, turn, seq, tries, losses, max_tries, once, due_at, created_at, schedule_id,
-     fire_at, returns, expires_at, isolated_losses, parameters) = row  # fmt: skip
+     fire_at, returns, expires_at, isolated_losses, parameters, uses) = row  # fmt: skip
     instant = tx.instant
     return ClaimedRun(
         run_id, attempt, task, queue, rank, turn, seq, tries, losses, max_tries, bool(once), instant(due_at),
         instant(created_at), schedule_id, None if fire_at is None else instant(fire_at), parameters, returns,
-        None if expires_at is None else instant(expires_at), isolated_losses=isolated_losses,
+        None if expires_at is None else instant(expires_at), isolated_losses=isolated_losses, uses=uses,
     )  # fmt: skip
 
 
@@ -83,6 +106,9 @@ def finish(tx: Tx, session: SessionId, outcomes: Sequence[Outcome], now: datetim
     """
     if not outcomes:
         return FinishResult()
+    released = 0
+    if any(o.run.limited or o.needs is not None for o in outcomes):
+        outcomes, released = limiting.settle(tx, session, outcomes, now)
     changed = tx.many("finish_runs", [_finish_row(tx, session, outcome) for outcome in outcomes])
     kept, fenced = outcomes, frozenset[RunId]()
     if changed != len(outcomes):
@@ -90,7 +116,7 @@ def finish(tx: Tx, session: SessionId, outcomes: Sequence[Outcome], now: datetim
     if kept:
         _record(tx, session, kept, now)
     due = [o.due_at for o in kept if o.due_at is not None]
-    return FinishResult(fenced, min(due, default=None))
+    return FinishResult(fenced, min(due, default=None), released)
 
 
 def _finish_row(tx: Tx, session: SessionId, outcome: Outcome) -> Sequence[Any]:
@@ -126,13 +152,19 @@ def _sort_out(tx: Tx, session: SessionId, outcomes: Sequence[Outcome]) -> tuple[
     for outcome in outcomes:
         before = landed.get((outcome.run.id, outcome.run.attempt))
         if before is not None:
-            if before != (outcome.ended.value, outcome.result_hash):
+            if before not in _ends_of(outcome):
                 fenced.add(outcome.run.id)
         elif now_at.get(outcome.run.id) == (outcome.state.value, outcome.run.attempt, session):
             kept.append(outcome)
         else:
             fenced.add(outcome.run.id)
     return kept, frozenset(fenced)
+
+
+def _ends_of(outcome: Outcome) -> set[tuple[str, str | None]]:
+    """Return how this end may have been recorded: what a resource refused, its first recording made a hold."""
+    found = {(outcome.ended.value, outcome.result_hash)}
+    return found | {(Ended.HELD.value, None)} if outcome.run.limited and outcome.blame else found
 
 
 def _states(tx: Tx, ids: Sequence[RunId]) -> list[tuple[RunId, tuple[str, int, str]]]:
@@ -217,16 +249,25 @@ def cycle(
     Raises:
         StoreUnavailable: the database did not answer; the outcomes are to be given again.
     """
+    ended = FinishResult()
+    if any(o.run.limited for o in outcomes):
+        # Alone: a claim locks sessions and runs, and what has locked limits must not wait for these.
+        first = outcomes
+        ended, outcomes = database.write(lambda tx: finish(tx, session, first, now)), ()
     if not outcomes and not (free > 0 and queues and database.read(lambda tx: queues_with_work(tx, queues))):
-        return FinishResult(), []
+        return ended, []
     mark = claim_id or ClaimId(uuid7())
     lease_now = database.lease_now()
 
     def work(tx: Tx) -> tuple[FinishResult, list[ClaimedRun]]:
-        result = finish(tx, session, outcomes, now)
+        result = finish(tx, session, outcomes, now) if outcomes else ended
         # A repeat after a lost reply adopts what the first try took.
         claimed = adopt(tx, session, mark) if tx.repeated else []
-        claimed += _fill(tx, session, choose, queues, free - len(claimed), now, lease_now, mark)
+        # What the ends have locked, somebody may want who has locked a limit.
+        judge = Judge(tx, now, patient=not outcomes)
+        claimed += _fill(tx, session, choose, queues, free - len(claimed), now, lease_now, mark, judge)
+        if judge.more or judge.released:
+            result = replace(result, more=True)
         return result, claimed
 
     return database.write(work)
@@ -241,6 +282,7 @@ def _fill(
     now: datetime,
     lease_now: datetime | None,
     mark: ClaimId,
+    judge: Judge,
 ) -> list[ClaimedRun]:
     claimed: list[ClaimedRun] = []
     if free <= 0 or not queues:
@@ -249,7 +291,7 @@ def _fill(
     for queue in choose(with_work):
         if len(claimed) >= free:
             break
-        claimed += claim(tx, session, queue, free - len(claimed), now, lease_now, mark)
+        claimed += claim(tx, session, queue, free - len(claimed), now, lease_now, mark, judge)
     return claimed
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from mainspring.domain.priority import rank_of
 from mainspring.domain.runs import NewRun
 from mainspring.domain.states import RunState
 from mainspring.encoding import INLINE_LIMIT, fingerprint
 from mainspring.ids import RunId
 from mainspring.store.database import Tx, admit
+from mainspring.store.turns import take_turns, turns_of
 from mainspring.store.types import storable
 
 BATCH = 500
@@ -54,6 +56,7 @@ def insert_runs(tx: Tx, runs: Sequence[NewRun], now: datetime) -> bool:
     states = [_first_state(run, now) for run in runs]
     ready = [run.id for run, state in zip(runs, states, strict=True) if state is RunState.READY]
     places = dict(zip(ready, take_places(tx, len(ready)), strict=True))
+    turns = _first_turns(tx, runs, places)
     hashes: dict[str, str] = {}
     rows = []
     at = tx.at
@@ -63,7 +66,8 @@ def insert_runs(tx: Tx, runs: Sequence[NewRun], now: datetime) -> bool:
         rows.append((
             run.id, run.task, run.queue, run.priority, state.value, run.kind.value, run.max_tries, run.at_most_once,
             run.schedule_id, at(run.fire_at), run.member, places.get(run.id), at(run.due_at), at(run.expires_at),
-            run.labels, run.owner_id, run.params_version, mark, created, run.replay_of,
+            run.labels, run.owner_id, run.params_version, mark, created, run.replay_of, run.uses, run.turn_key,
+            turns.get(run.id),
         ))  # fmt: skip
     tx.many("insert_snapshots", [(mark, body, created) for body, mark in sorted(hashes.items(), key=lambda i: i[1])])
     tx.many("insert_runs", rows)
@@ -71,6 +75,15 @@ def insert_runs(tx: Tx, runs: Sequence[NewRun], now: datetime) -> bool:
     tx.many("insert_dependencies", [(run.id, needed, "go_on") for run in runs for needed in run.needs])
     tx.many("insert_ready", [(run_id,) for run_id in ready])
     return bool(ready)
+
+
+def _first_turns(tx: Tx, runs: Sequence[NewRun], places: Mapping[RunId, int]) -> dict[RunId, int]:
+    """Return the turns of those that are ready at once and have a key; others take theirs when they are staged."""
+    keyed = [
+        (run.id, (run.queue, rank_of(run.priority), run.turn_key)) for run in runs if run.turn_key and run.id in places
+    ]
+    turns = take_turns(tx, [line for _, line in keyed])
+    return {run_id: turn for (run_id, _), turn in zip(keyed, turns, strict=True)}
 
 
 def _first_state(run: NewRun, now: datetime) -> RunState:
@@ -96,8 +109,8 @@ def take_places(tx: Tx, n: int) -> Iterable[int]:
 
 def stage(tx: Tx, ids: Sequence[RunId]) -> None:
     """Make these scheduled or waiting runs ready, in the order given; the caller holds their row locks."""
-    places = take_places(tx, len(ids))
-    tx.many("stage_runs", list(zip(places, ids, strict=True)))
+    places, turns = take_places(tx, len(ids)), turns_of(tx, ids)
+    tx.many("stage_runs", [(place, turns.get(run_id), run_id) for place, run_id in zip(places, ids, strict=True)])
     tx.many("insert_ready", [(run_id,) for run_id in ids])
 
 
@@ -136,6 +149,7 @@ def cancel(tx: Tx, ids: Sequence[RunId], reason: str, now: datetime) -> Cancelle
     asked = frozenset(run_id for (run_id,) in tx.rows("ask_cancel", parameters))
     # A run that came due or was given back between the first two statements has left a row in its queue.
     tx.rows("drop_stale_ready", {"ids": tx.ids(ended)})
+    tx.rows("drop_holds", {"ids": tx.ids(ended)})
     return Cancelled(ended, asked)
 
 

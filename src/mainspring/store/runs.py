@@ -19,6 +19,7 @@ from mainspring.ids import RunId, ScheduleId, SessionId, is_id
 from mainspring.store.database import Tx
 from mainspring.store.queueing import log_key, parameters_key, result_key
 from mainspring.store.schema import attempts, blobs, run_payloads, run_progress, runs, schedules, snapshots
+from mainspring.store.turns import turns_of
 from mainspring.store.types import storable
 
 _LOWEST, _HIGHEST = (f"{8 * c}-{4 * c}-{4 * c}-{4 * c}-{12 * c}" for c in "0f")
@@ -241,6 +242,7 @@ def progress_of(tx: Tx, ids: Sequence[RunId]) -> dict[RunId, Row[Any]]:
 
 def reopen(tx: Tx, run: StoredRun, place: int, now: datetime, more_tries: int) -> bool:
     """Make a failed run ready again with *more_tries* tries added; False when it is no longer failed."""
+    turns = turns_of(tx, [run.id])
     changed = tx.core(
         update(runs)
         .where(runs.c.id == run.id, runs.c.state == RunState.FAILED.value, runs.c.attempt == run.attempt)
@@ -248,6 +250,7 @@ def reopen(tx: Tx, run: StoredRun, place: int, now: datetime, more_tries: int) -
             state=RunState.READY.value, state_reason="retried by hand", failure_kind=None, failure_message=None,
             failure_signature=None, finished_at=None, decided_at=None, isolated_losses=0, due_at=now, expires_at=None,
             seq=place, cancel_requested_at=None, cancel_reason=None, max_tries=run.tries + more_tries,
+            turn=turns.get(run.id, runs.c.turn),
         )
     )  # fmt: skip
     if changed.rowcount:

@@ -469,7 +469,17 @@ holdings = Table(
     Column("run_id", Key, primary_key=True, index=True),
     Column("attempt", Integer, nullable=False),
 )
-"""What running attempts have taken of limits; one whose attempt no longer runs counts for nothing."""
+"""What running attempts have taken of limits, and the next attempts of ready runs let go; all else is stale."""
+
+key_turns = Table(
+    "key_turns",
+    metadata,
+    Column("key", String(400), primary_key=True),
+    Column("queue", String(200), primary_key=True),
+    Column("rank", SmallInteger, primary_key=True),
+    Column("turn", BigInteger, nullable=False),
+)
+"""The last turn of each key in its queue and rank; the empty key says which turn whoever comes now takes at least."""
 
 dependencies = Table(
     "dependencies",

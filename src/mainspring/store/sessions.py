@@ -11,6 +11,7 @@ from mainspring.domain.runs import POISON_AFTER, poison_message
 from mainspring.domain.signature import symptom_of
 from mainspring.domain.states import FailureKind, RunState
 from mainspring.ids import ClaimId, RunId, SessionId
+from mainspring.store import limiting
 from mainspring.store.database import Tx
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -112,6 +113,7 @@ def rescue(tx: Tx, boot_id: str, now: datetime, lease_now: datetime | None, most
         for end in (RunState.READY, FailureKind.LOST, RunState.CANCELLED, FailureKind.POISON)
     }
     tx.many("insert_ready", [(run_id,) for run_id in ids[RunState.READY]])
+    limiting.give_back(tx, {orphan.run_id: orphan.attempt for orphan in orphans}, now)
     return Rescued(buried, *ids.values())
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.engine import Row
 
+from mainspring.domain.needs import QueueLimits
 from mainspring.domain.routes import Route
 from mainspring.encoding import decode, encode
 from mainspring.store.database import Tx
+from mainspring.store.limiting import held_by_queue, set_queue_limits
 from mainspring.store.schedules import audited, write_audit
 from mainspring.store.schema import meta, queues, ready, runs, tasks, worker_sessions
 
@@ -110,6 +112,13 @@ def set_queue_paused(tx: Tx, name: str, paused: bool, reason: str, now: datetime
     return changed or (tx.repeated and audited(tx, now, actor, action, name))
 
 
+def limit_queue(tx: Tx, name: str, limits: QueueLimits, now: datetime, actor: str) -> None:
+    """Limit a queue in the name of a person; nothing of *limits* lifts what there was."""
+    tx.core(_insert_ignoring(tx, queues).values(name=name))
+    set_queue_limits(tx, name, limits)
+    write_audit(tx, now, actor, "queue.limit", name, {"running": limits.running, "per_key": limits.per_key})
+
+
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
     """A queue with what waits in it."""
@@ -121,6 +130,9 @@ class QueueDepth:
     pause_reason: str | None
     ready_by_priority: Mapping[int, int]
     running: int
+    held: int
+    """Runs that limits hold back."""
+    limits: QueueLimits
 
     @property
     def ready(self) -> int:
@@ -135,10 +147,10 @@ def list_queues(tx: Tx) -> list[QueueDepth]:
     for row in tx.core(by_rank):
         depth.setdefault(row.queue, {})[9 - row.rank] = row.n
     under_way = select(runs.c.queue, func.count().label("n")).where(runs.c.state == "running").group_by(runs.c.queue)
-    running = {row.queue: row.n for row in tx.core(under_way)}
+    running, held = {row.queue: row.n for row in tx.core(under_way)}, held_by_queue(tx)
     described = {row.name: row for row in tx.core(select(queues))}
     found = []
-    for name in sorted({*depth, *running, *described}):
+    for name in sorted({*depth, *running, *held, *described}):
         known = described.get(name)
         found.append(
             QueueDepth(
@@ -149,6 +161,8 @@ def list_queues(tx: Tx) -> list[QueueDepth]:
                 pause_reason=None if known is None else known.pause_reason,
                 ready_by_priority=depth.get(name, {}),
                 running=running.get(name, 0),
+                held=held.get(name, 0),
+                limits=QueueLimits.from_json(None if known is None else known.limits),
             )
         )
     return found

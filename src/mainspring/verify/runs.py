@@ -80,6 +80,12 @@ class Around:
         self.ready: dict[str, list[Row]] = defaultdict(list)
         for run_id, *place in look.rows(_READY, **between):
             self.ready[run_id].append(tuple(place))
+        self.holds: dict[str, list[Row]] = defaultdict(list)
+        for run_id, *hold in look.rows(_HOLDS, **between):
+            self.holds[run_id].append(tuple(hold))
+        self.holdings: dict[str, list[Row]] = defaultdict(list)
+        for run_id, *taken in look.rows(_HOLDINGS, **between):
+            self.holdings[run_id].append(tuple(taken))
         self.needs: dict[str, list[Row]] = defaultdict(list)
         for run_id, *needed in look.rows(_NEEDS, **between):
             self.needs[run_id].append(tuple(needed))
@@ -90,6 +96,7 @@ class Around:
             "attempts": self.attempts,
             "run_payloads": self.payloads,
             "ready": self.ready,
+            "holds": self.holds,
             "dependencies": self.needs,
         }
         return [(name, run_id) for name, rows in tables.items() for run_id in sorted(set(rows) - set(known))]
@@ -126,6 +133,12 @@ _PAYLOADS: Final = (
 _READY: Final = (
     "SELECT key(run_id), queue, rank, turn, seq FROM ready WHERE run_id > :after AND run_id <= :until ORDER BY run_id"
 )
+_HOLDS: Final = (
+    "SELECT key(run_id), queue, rank, turn, seq FROM holds WHERE run_id > :after AND run_id <= :until ORDER BY run_id"
+)
+_HOLDINGS: Final = (
+    "SELECT key(run_id), resource, attempt FROM holdings WHERE run_id > :after AND run_id <= :until ORDER BY run_id"
+)
 _NEEDS: Final = (
     "SELECT key(d.run_id), key(d.needs_run_id), n.state, micros(n.finished_at) FROM dependencies d "
     "LEFT JOIN runs n ON n.id = d.needs_run_id WHERE d.run_id > :after AND d.run_id <= :until ORDER BY d.run_id"
@@ -145,6 +158,8 @@ def verify_page(look: Look, after: str, frame: Frame) -> tuple[Verdict, str | No
         _check_row(run, verdict)
         _check_session(run, verdict, frame)
         _check_ready(run, around.ready.get(run.id, ()), verdict)
+        _check_hold(run, around.holds.get(run.id, ()), verdict)
+        _check_holdings(run, around.holdings.get(run.id, ()), verdict)
         _check_attempts(run, around.attempts.get(run.id, ()), verdict)
         _check_payload(run, around, verdict)
         _check_needs(run, around.needs.get(run.id, ()), verdict, frame)
@@ -205,6 +220,24 @@ def _check_ready(run: Run, rows: Sequence[Row], verdict: Verdict) -> None:
     elif rows[0] != (place := (run.queue, 9 - run.priority, run.turn, run.seq)):
         sentence = f"stands at {rows[0]}, its place is {place} (queue, rank, turn, seq)"
         verdict.error("ready_place_differs", run.subject, sentence)
+
+
+def _check_hold(run: Run, rows: Sequence[Row], verdict: Verdict) -> None:
+    if run.state != "held":
+        if rows:
+            verdict.error("hold_unexpected", run.subject, f"is said to be held back, but is {run.state}")
+    elif not rows:
+        verdict.error("hold_missing", run.subject, "is held, but nothing says by what: nobody will let it go")
+    elif rows[0] != (place := (run.queue, 9 - run.priority, run.turn, run.seq)):
+        sentence = f"is held at {rows[0]}, its place is {place} (queue, rank, turn, seq)"
+        verdict.error("hold_place_differs", run.subject, sentence)
+
+
+def _check_holdings(run: Run, rows: Sequence[Row], verdict: Verdict) -> None:
+    """Refuse what an attempt to come has taken; what attempts that ended had taken counts for nothing."""
+    last = run.attempt if run.state == "running" else run.attempt + 1
+    if ahead := sorted(name for name, attempt in rows if attempt > last):
+        verdict.error("holding_ahead", run.subject, f"is {_at(run)}, yet a later attempt has taken {ahead[0]!r}")
 
 
 def _check_attempts(run: Run, attempts: Sequence[Attempt], verdict: Verdict) -> None:

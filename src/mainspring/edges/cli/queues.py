@@ -1,4 +1,4 @@
-"""List, pause and resume queues."""
+"""List, pause, resume and limit queues."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _COLUMNS = (
     Column("state"),
     Column("ready", right=True),
     Column("running", right=True),
+    Column("held", right=True, drop=3),
+    Column("limits", drop=4),
     Column("ready by priority", drop=1),
     Column("about", drop=2, flexible=True),
 )
@@ -32,10 +34,11 @@ _COLUMNS = (
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
-    group = typer.Typer(no_args_is_help=True, help="List, pause and resume queues.")
+    group = typer.Typer(no_args_is_help=True, help="List, pause, resume and limit queues.")
     group.command("list")(list_)
     group.command("pause")(pause)
     group.command("resume")(resume)
+    group.command("limit")(limit)
     app.add_typer(group, name="queues")
 
 
@@ -61,11 +64,40 @@ def resume(context: typer.Context, name: NameArgument, as_json: AsJson = False) 
     _say(_queueing(context).resume(name, actor()), as_json, f"queue {name!r} is resumed")
 
 
+def limit(
+    context: typer.Context,
+    name: NameArgument,
+    running: Annotated[
+        int | None, typer.Option("--running", min=1, max=100_000, help="Runs of it at the same time, on all workers.")
+    ] = None,
+    per_key: Annotated[
+        int | None, typer.Option("--per-key", min=1, max=100_000, help="The same for each concurrency key alone.")
+    ] = None,
+    lift: Annotated[bool, typer.Option("--lift", help="Take both limits away.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Limit how many runs of a queue run at the same time; what runs already counts and goes on."""
+    from mainspring.errors import InvalidInput
+
+    if lift == (running is not None or per_key is not None):
+        raise InvalidInput("give --running, --per-key or both, or --lift alone to take the limits away")
+    queueing = _queueing(context)
+    before = queueing.require(name).limits
+    after = queueing.limit(
+        name,
+        actor(),
+        running=None if lift else running or before.running,
+        per_key=None if lift else per_key or before.per_key,
+    )
+    _say(after, as_json, f"queue {name!r} has no limits" if lift else f"queue {name!r} is limited to {after.limits}")
+
+
 def queue_json(queue: QueueDepth) -> dict[str, Any]:
     """Return a queue as JSON values; the keys are stable."""
-    names = ("name", "description", "paused_at", "paused_by", "pause_reason", "ready", "running")
+    names = ("name", "description", "paused_at", "paused_by", "pause_reason", "ready", "running", "held")
     by_priority = {str(priority): count for priority, count in sorted(queue.ready_by_priority.items(), reverse=True)}
-    return {**{name: getattr(queue, name) for name in names}, "ready_by_priority": by_priority}
+    limits = {"running": queue.limits.running, "per_key": queue.limits.per_key}
+    return {**{name: getattr(queue, name) for name in names}, "ready_by_priority": by_priority, "limits": limits}
 
 
 def _queueing(context: typer.Context) -> Queueing:
@@ -89,7 +121,8 @@ def _row(queue: QueueDepth, now: datetime) -> tuple[str | Cell, ...]:
         why = f": {queue.pause_reason}" if queue.pause_reason else ""
         about = f"paused by {queue.paused_by} {from_now(queue.paused_at, now)}{why}"
     state = state_cell("on" if queue.paused_at is None else "paused")
-    return queue.name, state, f"{queue.ready:,}", f"{queue.running:,}", _by_priority(queue.ready_by_priority), about
+    counts = (f"{queue.ready:,}", f"{queue.running:,}", f"{queue.held:,}")
+    return queue.name, state, *counts, str(queue.limits), _by_priority(queue.ready_by_priority), about
 
 
 def _by_priority(ready: Mapping[int, int]) -> str:

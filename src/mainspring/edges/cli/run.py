@@ -18,7 +18,7 @@ from mainspring.edges.cli.wording import state_cell, took
 
 if TYPE_CHECKING:
     from mainspring.app import Application
-    from mainspring.services.reading import AttemptView, Checkpoint, RunView, StoredRun
+    from mainspring.services.reading import AttemptView, Checkpoint, HoldView, RunView, StoredRun
 
 _LOOK_EVERY = 0.5
 _LONGEST_CHECKPOINT = 80
@@ -81,10 +81,15 @@ def view_json(view: RunView) -> dict[str, Any]:
         "progress": step_json(view.step),
         "checkpoint": None if view.checkpoint is None else checkpoint_json(view.checkpoint),
         "snoozes": view.snoozes,
+        "hold": None if view.hold is None else _hold_json(view.hold),
         "attempts": [{name: getattr(attempt, name) for name in names} for attempt in view.attempts],
         "replays": list(view.replays),
         "artifacts": [{name: artifact[name] for name in shown} for artifact in view.artifacts],
     }
+
+
+def _hold_json(hold: HoldView) -> dict[str, Any]:
+    return {name: getattr(hold, name) for name in ("by", "reason", "until", "place", "count")}
 
 
 def print_view(view: RunView, now: datetime) -> None:
@@ -124,7 +129,7 @@ def _facts(view: RunView, now: datetime, where: tzinfo | None) -> list[tuple[str
         ("replayed by", ", ".join(view.replays)),
         ("replays", run.replay_of or ""),
         ("signature", run.failure_signature or ""),
-        ("note", "" if run.failure_message else run_note(run, now)),
+        ("note", _note(view, now)),
         ("kind", run.kind),
         ("schedule", schedule),
         ("member", run.member),
@@ -144,6 +149,12 @@ def _facts(view: RunView, now: datetime, where: tzinfo | None) -> list[tuple[str
         ("progress", "" if view.step is None else step_in_words(view.step)),
         ("checkpoint", _checkpoint_in_words(view, now)),
     ]
+
+
+def _note(view: RunView, now: datetime) -> str:
+    if view.run.failure_message:
+        return ""
+    return run_note(view.run, now) if view.hold is None else view.hold.in_words()
 
 
 def _checkpoint_in_words(view: RunView, now: datetime) -> str:

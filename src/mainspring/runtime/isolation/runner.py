@@ -295,7 +295,7 @@ class _Call:
             if len(text) > frames.LARGEST // 2:
                 raise MainspringError(f"the result has {len(text)} characters of JSON; save it as an artifact")
         except Exception as error:  # whatever a value raises when it is read, it cannot be stored
-            said = describe(error, self.attempt.run.task)
+            said = describe(error, self.attempt.run.task, SystemClock().now())
             return {"how": "not_serialisable", "type": type(error).__name__, "message": said.error_message}
         return {"how": "returned", "result": text}
 
@@ -305,9 +305,9 @@ class _Call:
             limit = MemoryLimitExceeded(f"it asked for more memory than its limit of {memory} bytes")
             error = limit.with_traceback(error.__traceback__)
         try:
-            said = describe(error, self.attempt.run.task)
+            said = describe(error, self.attempt.run.task, SystemClock().now())
         except Exception as broken:  # an error whose own attributes raise must not leave the run without an end
-            said = describe(broken, self.attempt.run.task)
+            said = describe(broken, self.attempt.run.task, SystemClock().now())
         return {"how": "raised", "error": raised_to_json(said)}
 
 

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from mainspring.clock import EPOCH
-from mainspring.domain.runs import ClaimedRun
+from mainspring.domain.resources import Report
+from mainspring.domain.runs import Blame, ClaimedRun
 from mainspring.ids import RunId, ScheduleId
 from mainspring.runtime.worker.outcomes import Raised, Why
 
@@ -34,18 +35,30 @@ def run_from_json(body: Mapping[str, Any]) -> ClaimedRun:
 
 def raised_to_json(error: Raised) -> dict[str, Any]:
     """Return an error for the way to the worker."""
+    blame = error.blame
     return {
         "why": error.why.value,
         "type": error.error_type,
         "message": error.error_message,
         "traceback": error.traceback,
-        "delay": None if error.delay is None else error.delay // _MICROSECOND,
+        "delay": _micros(error.delay),
         "until": None if error.until is None else error.until.isoformat(),
+        "blame": None if blame is None else [blame.said.value, blame.resource, _micros(blame.retry_after)],
     }
 
 
 def raised_from_json(body: Mapping[str, Any]) -> Raised:
     """Return the error that `raised_to_json` wrote."""
-    delay = None if body["delay"] is None else body["delay"] * _MICROSECOND
+    said = body["blame"]
+    blame = None if said is None else Blame(Report(said[0]), said[1], _span(said[2]))
     until = None if body["until"] is None else datetime.fromisoformat(body["until"])
-    return Raised(Why(body["why"]), body["type"], body["message"], body["traceback"], delay, until)
+    words = (body["type"], body["message"], body["traceback"])
+    return Raised(Why(body["why"]), *words, _span(body["delay"]), until, blame)
+
+
+def _micros(span: timedelta | None) -> int | None:
+    return None if span is None else span // _MICROSECOND
+
+
+def _span(micros: int | None) -> timedelta | None:
+    return None if micros is None else micros * _MICROSECOND

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from mainspring.domain.blame import blames, refusal_of
 from mainspring.domain.control import (
     SHORTEST_SNOOZE,
     CpuLimitExceeded,
@@ -24,9 +25,11 @@ from mainspring.domain.control import (
     TimeLimitExceeded,
 )
 from mainspring.domain.duration import duration_in_words
+from mainspring.domain.needs import RunNeeds
 from mainspring.domain.progress import rounded
+from mainspring.domain.resources import Report
 from mainspring.domain.retry import Backoff, GiveUp, after_failure
-from mainspring.domain.runs import POISON_AFTER, Cached, ClaimedRun, Ended, Outcome, poison_message
+from mainspring.domain.runs import POISON_AFTER, Blame, Cached, ClaimedRun, Ended, Outcome, poison_message
 from mainspring.domain.states import FailureKind
 from mainspring.encoding import encode, fingerprint
 from mainspring.errors import ParametersInvalid
@@ -61,9 +64,11 @@ class Raised:
     """The wait that the task asked for."""
     until: datetime | None = None
     """The instant that it asked for instead."""
+    blame: Blame | None = None
+    """What it says about resources."""
 
 
-def describe(error: BaseException, task: str) -> Raised:
+def describe(error: BaseException, task: str, now: datetime) -> Raised:
     """Return what *error*, raised by the task of this name, means."""
     why, delay, until = Why.ERROR, _asked_delay(error), None
     if isinstance(error, Snooze):
@@ -78,7 +83,8 @@ def describe(error: BaseException, task: str) -> Raised:
         why = Why.FAIL
     elif isinstance(error, ParametersInvalid) and error.task == task:
         why = Why.PARAMETERS
-    return Raised(why, _type_name(error), _message(error), _traceback(error), delay, until)
+    blame = _blame(error, now)
+    return Raised(why, _type_name(error), _message(error), _traceback(error), delay, until, blame)
 
 
 def succeeded(attempt: Attempt, result: Any, now: datetime, redact: Redact) -> Outcome:
@@ -120,7 +126,7 @@ def not_serialisable(attempt: Attempt, error_type: str, error_message: str, now:
 
 def raised(attempt: Attempt, error: BaseException, now: datetime, redact: Redact) -> Outcome:
     """Return the outcome of a function that raised *error*."""
-    return ended_by(attempt, describe(error, attempt.run.task), now, redact)
+    return ended_by(attempt, describe(error, attempt.run.task, now), now, redact)
 
 
 def ended_by(attempt: Attempt, error: Raised, now: datetime, redact: Redact) -> Outcome:
@@ -149,22 +155,31 @@ def ended_by(attempt: Attempt, error: Raised, now: datetime, redact: Redact) -> 
             attempt, Ended.FAILED, now, redact, failure_kind=kind, reason="the task said not to try again", **detail
         )
     kind = FailureKind.TIMED_OUT if error.why is Why.TIMED_OUT else FailureKind.ERROR
-    return _tried(attempt, kind, error.delay, now, redact, detail)
+    return _tried(attempt, kind, error.delay, now, redact, detail, error.blame)
 
 
 def _tried(
-    attempt: Attempt, kind: FailureKind, asked: timedelta | None, now: datetime, redact: Redact, detail: dict[str, Any]
+    attempt: Attempt,
+    kind: FailureKind,
+    asked: timedelta | None,
+    now: datetime,
+    redact: Redact,
+    detail: dict[str, Any],
+    blame: Blame | None = None,
 ) -> Outcome:
     """Return the outcome of a try that failed: another one follows, or it was the last."""
     run = attempt.run
     backoff = attempt.task.backoff if attempt.task is not None else Backoff()
     verdict = after_failure(backoff, tries=run.tries + 1, max_tries=run.max_tries, seed=run.id, asked=asked)
     if isinstance(verdict, GiveUp):
-        return _outcome(attempt, Ended.FAILED, now, redact, failure_kind=kind, reason=verdict.reason, **detail)
+        reason = verdict.reason
+        return _outcome(attempt, Ended.FAILED, now, redact, failure_kind=kind, reason=reason, blame=blame, **detail)
     if attempt.stop is StopCause.CANCELLED:
         return _outcome(attempt, Ended.CANCELLED, now, redact, reason="cancelled while it ran", **detail)
     reason = f"try {run.tries + 1} of {run.max_tries} failed ({detail['error_type']}); the next one follows"
-    return _outcome(attempt, Ended.RETRIED, now, redact, due_at=now + verdict.delay, reason=reason, **detail)
+    return _outcome(
+        attempt, Ended.RETRIED, now, redact, due_at=now + verdict.delay, reason=reason, blame=blame, **detail
+    )
 
 
 def limit_exceeded(attempt: Attempt, limit: str, said: str, now: datetime, redact: Redact) -> Outcome:
@@ -174,7 +189,8 @@ def limit_exceeded(attempt: Attempt, limit: str, said: str, now: datetime, redac
     }  # fmt: skip
     kind = FailureKind.TIMED_OUT if limit in ("time", "silent") else FailureKind.ERROR
     detail = {"error_type": error.get(limit, ProcessLimitExceeded).__name__, "error_message": said}
-    return _tried(attempt, kind, None, now, redact, detail)
+    blame = Blame(Report.FAILED if limit in ("time", "silent") else Report.NEUTRAL)
+    return _tried(attempt, kind, None, now, redact, detail, blame)
 
 
 def child_died(attempt: Attempt, how: str, now: datetime, redact: Redact, *, alone: bool = True) -> Outcome:
@@ -236,6 +252,11 @@ def not_begun(run: ClaimedRun, now: datetime) -> Outcome:
     return Outcome(run, Ended.INTERRUPTED, now, now, reason="not begun: the worker stopped")
 
 
+def not_asked(run: ClaimedRun, needs: RunNeeds, now: datetime) -> Outcome:
+    """Return the outcome of a claim made before anybody could say what the run needs: back, with these needs."""
+    return Outcome(run, Ended.INTERRUPTED, now, now, reason="not begun: its limits are to be asked first", needs=needs)
+
+
 def expired(run: ClaimedRun, now: datetime) -> Outcome:
     """Return the outcome of a run that was claimed after the time by which it had to start."""
     return Outcome(run, Ended.CANCELLED, now, now, reason="expired: not started in time")
@@ -255,6 +276,11 @@ def _asked_delay(error: BaseException) -> timedelta | None:
     """Return the wait that a service asked for (``Retry-After``), from any error that carries one."""
     asked = getattr(error, "retry_after", None)
     return asked if isinstance(asked, timedelta) else None
+
+
+def _blame(error: BaseException, now: datetime) -> Blame:
+    refused = refusal_of(error, now)
+    return Blame(*blames(error)) if refused is None else Blame(Report.REFUSED, *refused)
 
 
 def _later(now: datetime, delay: timedelta) -> datetime:

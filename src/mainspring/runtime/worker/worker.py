@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import sys
@@ -9,13 +10,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from mainspring.clock import Clock
+from mainspring.domain.needs import ASK
 from mainspring.domain.queue_order import QueueOrder
-from mainspring.domain.runs import ClaimedRun, Ended, Outcome
+from mainspring.domain.runs import ClaimedRun, Ended, FinishResult, Outcome
 from mainspring.domain.tasks import Task
 from mainspring.errors import StoreFull, StoreUnavailable
 from mainspring.ids import ClaimId, RunId, SessionId, uuid7
@@ -27,7 +29,7 @@ from mainspring.runtime.loops import Loop, backoff
 from mainspring.runtime.session import Session
 from mainspring.runtime.worker import outcomes
 from mainspring.runtime.worker.attempt import Attempt, AttemptContext, StopCause
-from mainspring.runtime.worker.execution import Surroundings, TaskExecution
+from mainspring.runtime.worker.execution import ParametersUnread, Surroundings, TaskExecution
 from mainspring.runtime.worker.executors import LoopExecutor, ThreadExecutor
 from mainspring.runtime.worker.logs import AttemptLog
 from mainspring.runtime.worker.reports import Reporter
@@ -266,13 +268,15 @@ class Worker:
         for run_id in result.fenced:
             _log.warning("fenced run_id=%s; its lease was lost and its outcome is not recorded", run_id)
         if free:
-            self._hungry = self._hungry or len(claimed) == free
+            self._hungry = self._hungry or len(claimed) == free or result.more
             self._look_at = began + POLL
+        # Let go after the queues with work were looked up.
+        self._hungry = self._hungry or result.released > 0
         if claimed and session == self._session.id and self._session.trusted:
             # Otherwise the session was lost meanwhile, and whoever rescues these runs may start them.
             self._start_all(claimed, session)
         self._claiming = None
-        self._announce(batch, result.earliest_due_at is not None)
+        self._announce(batch, result)
         return bool(claimed or batch)
 
     def _free(self, ending: int) -> int:
@@ -298,10 +302,10 @@ class Worker:
         first = self._turn % len(queues)
         return [*queues[first:], *queues[:first]]
 
-    def _announce(self, batch: Sequence[Outcome], due_later: bool) -> None:
-        if any(o.ended in (Ended.INTERRUPTED, Ended.LOST) for o in batch):
+    def _announce(self, batch: Sequence[Outcome], result: FinishResult) -> None:
+        if result.released or any(o.ended in (Ended.INTERRUPTED, Ended.LOST) for o in batch):
             self._database.sender.send(READY)
-        if due_later:
+        if result.earliest_due_at is not None:
             # Those who stage runs may be asleep until something that was due before this.
             self._database.sender.send(SCHEDULES)
 
@@ -319,6 +323,9 @@ class Worker:
                 continue
             if run.attempt == 1 and run.expires_at is not None and run.expires_at <= now:
                 self._hand_in(outcomes.expired(run, now))
+                continue
+            if (task.flow.limits or run.uses == ASK) and (unasked := self._needs(run, task, now)) is not None:
+                self._hand_in(unasked)
                 continue
             refused = self._cannot_isolate(task)
             if refused is not None:
@@ -353,6 +360,22 @@ class Worker:
             self._coroutines.submit(coroutines)
         if calls:
             self._threads.submit(calls)
+
+    def _needs(self, run: ClaimedRun, task: Task[..., Any], now: datetime) -> Outcome | None:
+        """Return the outcome of a run whose limits nobody has asked: back with its needs; None lets it begin."""
+        if run.uses not in (None, "[]", ASK):
+            return None
+        text = run.parameters
+        try:
+            parameters = json.loads(text if text is not None else self._around.long_parameters(run.id))
+            needs = task.flow.needs(task.name, parameters)
+        except ParametersUnread as error:
+            return outcomes.given_back(run, now, str(error))
+        except Exception as error:  # the function is the user's code
+            return outcomes.raised(
+                Attempt(run, now, task, AttemptLog(task.limits.output_limit)), error, now, self._around.redact
+            )
+        return None if needs.uses is None else outcomes.not_asked(run, needs, now)
 
     def _cannot_isolate(self, task: Task[..., Any]) -> str | None:
         """Return why a run of *task* cannot begin here; a suspect runs beside the others where nothing better is."""

@@ -78,6 +78,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_holdings_run_id", "holdings", ["run_id"], schema=schema)
     op.create_table(
+        "key_turns",
+        sa.Column("key", sa.String(length=400), nullable=False),
+        sa.Column("queue", sa.String(length=200), nullable=False),
+        sa.Column("rank", sa.SmallInteger(), nullable=False),
+        sa.Column("turn", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", "queue", "rank", name="pk_key_turns"),
+        schema=schema,
+    )
+    op.create_table(
         "result_cache",
         sa.Column("key", sa.String(length=64), nullable=False),
         sa.Column("task", sa.String(length=200), nullable=False),
