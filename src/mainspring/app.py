@@ -43,6 +43,7 @@ from mainspring.services.locks import Locking
 from mainspring.services.maintenance import Retention
 from mainspring.services.packs import PackDoor, PackEvents, find_pack, make_tables
 from mainspring.services.reading import Reading
+from mainspring.services.resources import AppliedResources, ResourceLimits, Resources
 from mainspring.services.runs import Steering
 from mainspring.services.schedules import Applied, Scheduling
 from mainspring.store import limiting, migrate, tables
@@ -153,9 +154,29 @@ class Application:
         joined.after_commit(lambda: self.database.sender.send(READY))
         return placed
 
+    @cached_property
+    def resources(self) -> Resources:
+        """Looks at resources and acts on them."""
+        return Resources(self.database, self.clock)
+
     def close(self) -> None:
         """Close the database."""
         self.database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedProject:
+    """What applying a project changed: its schedules, and its resources."""
+
+    schedules: Applied
+    resources: AppliedResources
+
+    def in_words(self) -> str:
+        """Return what changed, in one line."""
+        parts = [self.schedules.in_words()]
+        if self.resources.in_words():
+            parts.append(f"resources: {self.resources.in_words()}")
+        return "; ".join([*parts, *self.resources.kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +255,11 @@ class Project:
     def queue_limits(self) -> dict[str, QueueLimits]:
         """The limits of the queues that the configuration names."""
         return {name: QueueLimits(said.running, said.per_key) for name, said in self.loaded.settings.queues.items()}
+
+    @property
+    def resources(self) -> dict[str, ResourceLimits]:
+        """The resources that the configuration declares."""
+        return {name: declared.limits() for name, declared in self.loaded.settings.resources.items()}
 
     def check(self) -> None:
         """Load everything and check it.
@@ -417,15 +443,19 @@ def register(application: Application, project: Project) -> None:
         make_tables(application.database, entry.pack)
 
 
-def apply(application: Application, project: Project, actor: str) -> Applied:
-    """Make schedules and routes in the database equal to the project's; all is checked before anything is written."""
+def apply(application: Application, project: Project, actor: str, *, reset_resources: bool = False) -> AppliedProject:
+    """Make schedules, routes and resources in the database equal to the project's; all is checked before a write.
+
+    Limits of resources that somebody edited by hand are left alone and told, unless *reset_resources* takes the file's.
+    """
     project.check()
     application.scheduling.require_ours(project.specs, "file")
     register(application, project)
     routes = project.routes
     if application.database.write(lambda tx: tables.put_routes(tx, routes)):
         application.database.sender.send(SCHEDULES)
-    return application.scheduling.apply(project.specs, "file", actor)
+    shared = application.resources.apply(project.resources, actor, reset=reset_resources)
+    return AppliedProject(application.scheduling.apply(project.specs, "file", actor), shared)
 
 
 def make_scheduler(application: Application, name: str | None = None) -> Scheduler:

@@ -56,6 +56,28 @@ FILES = [
         "pack_settings:\n  market:\n    n: " + "9" * 101 + "\n",
         "3: pack_settings.market.n: a number of 101 digits is too large; quote it if it is text",
     ),
+    (
+        "resources: {-x: {}}\n",
+        "1: resources.-x: the text '-x' is no name of a resource; use 1 to 200 letters, digits, '_', '.', ':' and '-', "
+        "no sign first",
+    ),
+    (
+        "resources: {brapi: {rate: 5}}\n",
+        '1: resources.brapi.rate: rate 5 cannot be read; write a number and a period, such as "5/s", "100/min", '
+        '"1000/h" or "5/s burst 10"',
+    ),
+    (
+        "resources: {brapi: {concurency: 4}}\n",
+        "1: resources.brapi.concurency: unknown key 'concurency'; did you mean 'concurrency'?",
+    ),
+    (
+        "resources: {brapi: {breaker: {ratio: 2}}}\n",
+        "1: resources.brapi.breaker.ratio: must be a share above 0 and up to 1, such as 0.5, not the number 2",
+    ),
+    (
+        "resources: {brapi: {breaker: {cool_down: 0s}}}\n",
+        "1: resources.brapi.breaker.cool_down: must be between 1s and 1d, not 0s",
+    ),
     ("zone: ${ZONE}\n", "1: zone: variable 'ZONE' is not set; set it, or give a default: ${ZONE:-default}"),
     ("zone: ${HOEM}\n", "1: zone: variable 'HOEM' is not set; did you mean 'HOME'?"),
     ("zone: ${my zone}\n", "1: zone: '${my zone}' is no variable; write '${NAME}' or '${NAME:-default}'"),
@@ -65,7 +87,7 @@ FILES = [
     (
         "frobnicate: 1\n",
         "1: frobnicate: unknown key 'frobnicate'; known: calendars, data_dir, database, hints_database, "
-        "pack_settings, packs, queues, routes, scheduler, schedules, schema, tasks, …",
+        "pack_settings, packs, queues, resources, routes, scheduler, schedules, schema, …",
     ),
     ("zone: 5\n", "1: zone: must be text, not the number 5; put it in quotes"),
     ("zone: Sao_Paulo\n", "1: zone: unknown time zone 'Sao_Paulo'; did you mean 'America/Sao_Paulo'?"),

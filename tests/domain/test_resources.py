@@ -296,7 +296,7 @@ def test_a_breaker_opened_by_hand_stays_so_until_its_time_or_a_reset() -> None:
     forever = trip(FRESH, at(0), None, "their maintenance")
     refused = asked(GUARDED, forever, 0, 10**7)
     assert (refused.admitted, refused.until) == (False, None)
-    assert refused.reason == "held by brapi (closed by hand: their maintenance)"
+    assert refused.reason == "held by brapi (its breaker was opened by hand: their maintenance)"
     hour = trip(FRESH, at(0), at(3600), "their maintenance")
     assert asked(NOTHING, hour, 0, 3599).until == at(3600)
     resumed = asked(NOTHING, hour, 0, 3600)

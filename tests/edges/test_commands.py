@@ -79,6 +79,7 @@ class TestProject:
 
         assert cli("apply", "--json").json == {
             "added": ["saturdays"], "edited": ["morning"], "removed": ["sundays"], "unchanged": [],
+            "resources": {"added": [], "edited": [], "removed": [], "kept": []},
         }  # fmt: skip
         assert (actor(), "schedule.delete", "sundays") in actions(project)
 
@@ -570,7 +571,9 @@ def test_every_json_answer_is_one_document(project: Path, cli: Cli) -> None:
     for words in (
         "validate", "apply", "status", "runs list", f"runs show {run_id}", f"runs logs {run_id}", "schedules list",
         "schedules show morning", "schedules preview --all", "schedules preview morning", "schedules ledger morning",
-        "queues list", "workers list", "artifacts list", "db status", "db upgrade", "db verify",
+        "queues list", "resources set brapi --rate 5/s", "resources list", "resources show brapi",
+        "resources trip brapi --until 1h", "resources reset brapi", "workers list", "artifacts list", "db status",
+        "db upgrade", "db verify",
         f"runs cancel {run_id}",
         "schedules pause morning", "schedules resume morning", "queues pause default", "queues resume default",
         "schedules trigger morning", "enqueue work.add -p a=1",

@@ -18,6 +18,7 @@ from mainspring.services.enqueue import Enqueuer, Request
 from mainspring.services.fire import Firer
 from mainspring.services.maintenance import Rescuer, Stager
 from mainspring.services.queues import Queueing
+from mainspring.services.resources import ResourceLimits, Resources
 from mainspring.services.runs import Steering
 from mainspring.services.schedules import Scheduling
 from mainspring.store import claiming, sessions
@@ -159,6 +160,18 @@ class Case:
         self.plain.write(lambda tx: put_queues(tx, {self.name: ""}))
         Queueing(self.plain, self.clock).pause(self.name, "ann")
         return Queueing(self.database, self.clock).resume(self.name, "ann").paused_by
+
+    def edit_a_resource(self) -> Any:
+        found = Resources(self.database, self.clock).set_limits(self.name, ResourceLimits(concurrency=4), 0, "ann")
+        return found.version, found.limits
+
+    def open_a_breaker(self) -> Any:
+        Resources(self.plain, self.clock).set_limits(self.name, ResourceLimits(concurrency=4), 0, "ann")
+        return Resources(self.database, self.clock).trip(self.name, "ann").words
+
+    def reset_a_resource(self) -> Any:
+        Resources(self.plain, self.clock).set_limits(self.name, ResourceLimits(concurrency=4), 0, "ann")
+        return Resources(self.database, self.clock).reset(self.name, "ann").words
 
     def record_an_artifact(self) -> Any:
         values = {

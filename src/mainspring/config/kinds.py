@@ -13,9 +13,11 @@ from pydantic_core import PydanticCustomError
 
 from mainspring.config.document import scalar_value
 from mainspring.config.variables import VariableText
-from mainspring.domain.duration import parse_duration
+from mainspring.domain.duration import format_duration, parse_duration
 from mainspring.domain.priority import parse_priority
 from mainspring.domain.queue_order import QUEUE_NAME, QueueOrder
+from mainspring.domain.rate import Rate
+from mainspring.domain.resource_limits import RESOURCE_NAME
 from mainspring.domain.size import Size, parse_size
 from mainspring.domain.zones import zone as find_zone
 from mainspring.domain.zones import zone_names
@@ -281,6 +283,32 @@ def _queue_order(value: object) -> QueueOrder:
     return QueueOrder.parse(str(value))
 
 
+def _rate(value: object) -> Rate:
+    return value if isinstance(value, Rate) else Rate.parse(str(value) if isinstance(value, str) else value)
+
+
+def share(value: object) -> float:
+    """Return *value*, which must be a number above 0 and up to 1."""
+    found = _scalar(value) if isinstance(value, VariableText) else value
+    if not isinstance(found, (int, float)) or isinstance(found, bool) or not 0 < found <= 1:
+        raise problem(f"must be a share above 0 and up to 1, such as 0.5, not {shown(value)}")
+    return float(found)
+
+
+def between(least: timedelta, most: timedelta) -> Callable[[object], timedelta]:
+    """Return a check for durations from *least* to *most*."""
+
+    def check(value: object) -> timedelta:
+        found = _span(value)
+        if not least <= found <= most:
+            raise problem(
+                f"must be between {format_duration(least)} and {format_duration(most)}, not {format_duration(found)}"
+            )
+        return found
+
+    return checked(check)
+
+
 def _priority(value: object) -> int:
     if isinstance(value, str):
         guess = nearest(value, ["high", "normal", "low"])
@@ -346,6 +374,16 @@ QueueName = Annotated[
         _name("name of a queue", QUEUE_NAME, "use 1 to 100 letters, digits, '_', '.' and '-', no sign first")
     ),
     _schema("string", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$|\$\{"),
+]
+ResourceName = Annotated[
+    str,
+    BeforeValidator(
+        _name("name of a resource", RESOURCE_NAME, "use 1 to 200 letters, digits, '_', '.', ':' and '-', no sign first")
+    ),
+    _schema("string", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}$|\$\{"),
+]
+RateOfUse = Annotated[
+    Rate, BeforeValidator(checked(_rate)), _schema("string", examples=["5/s", "100/min", "1000/h", "5/s burst 10"])
 ]
 Duration = Annotated[
     timedelta,

@@ -20,6 +20,7 @@ from mainspring.config.kinds import (
     Priority,
     QueueName,
     Queues,
+    ResourceName,
     SchemaName,
     TaskPattern,
     Text,
@@ -28,6 +29,7 @@ from mainspring.config.kinds import (
     problem,
     whole_number,
 )
+from mainspring.config.resources import ResourceConfig
 from mainspring.config.schedule import ScheduleConfig, ScheduleDefaults, to_spec
 from mainspring.config.section import Section, setting
 from mainspring.domain.size import Size
@@ -124,6 +126,9 @@ class Settings(Section):
     queues: Mapping[QueueName, QueueConfig] = setting(
         {"default": QueueConfig()},
         "The queues. Where they are written down, every queue named elsewhere in the configuration must be among them.",
+    )
+    resources: Mapping[ResourceName, ResourceConfig] = setting(
+        {}, "What runs share and how much of it they may use, by name; tasks name them in `uses`."
     )
     routes: tuple[Route, ...] = setting((), "Rules that give tasks a queue and a priority; the first match wins.")
     worker: WorkerSettings = setting(WorkerSettings(), "What a worker serves, and how it stops.")

@@ -282,7 +282,7 @@ def trip(state: ResourceState, now: datetime, until: datetime | None, why: str) 
 def _stops(state: ResourceState, now: datetime) -> list[Look]:
     found = []
     if _open(state, now):
-        by = "closed by hand" if state.by_hand else "its breaker is open"
+        by = "its breaker was opened by hand" if state.by_hand else "its breaker is open"
         found.append(Look(Standing.OPEN, 0, state.open_until, f"{by}: {state.why}" if state.why else by))
     if state.blocked_until is not None and now < state.blocked_until:
         found.append(Look(Standing.BLOCKED, 0, state.blocked_until, "it asked for a pause"))
@@ -331,7 +331,7 @@ def _open(state: ResourceState, now: datetime) -> bool:
 
 
 def _recovering(limits: ResourceLimits, state: ResourceState, now: datetime) -> bool:
-    # What was closed by hand and has no breaker goes on at once when its time is over.
+    # What was opened by hand and has no breaker goes on at once when its time is over.
     return state.tripped and not _open(state, now) and limits.breaker is not None
 
 

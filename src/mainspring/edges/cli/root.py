@@ -27,6 +27,7 @@ from mainspring.edges.cli import (
     packs,
     processes,
     queues,
+    resources,
     runs,
     schedules,
     status,
@@ -190,6 +191,7 @@ dead.register(app)
 schedules.register(app)
 forecast.register(app)
 queues.register(app)
+resources.register(app)
 workers.register(app)
 locks.register(app)
 artifacts.register(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,8 @@ from mainspring.edges.cli.wording import many, zones_in_words
 if TYPE_CHECKING:
     from mainspring.app import Project
     from mainspring.domain.spec import ScheduleSpec
+    from mainspring.services.resources import AppliedResources
+    from mainspring.services.schedules import Applied
 
 _COLUMNS = (
     Column("schedule"),
@@ -55,21 +57,36 @@ def validate(context: typer.Context, as_json: AsJson = False) -> None:
         say(zones_in_words(project.specs), "dim")
 
 
-def apply(context: typer.Context, as_json: AsJson = False) -> None:
-    """Make schedules, queues and routes in the database equal to the project's; all is checked before."""
+def apply(
+    context: typer.Context,
+    reset_resources: Annotated[
+        bool, typer.Option("--reset-resources", help="Take the file's limits of resources edited by hand, too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make schedules, queues, routes and resources in the database equal to the project's; all is checked before."""
     from mainspring.app import apply as apply_project
 
     project = project_of(context)
     project.check()
-    applied = apply_project(open_new(context), project, actor())
+    applied = apply_project(open_new(context), project, actor(), reset_resources=reset_resources)
+    done, shared = applied.schedules, applied.resources
     if as_json:
-        kinds = ("added", "edited", "removed", "unchanged")
-        print_json({kind: list(getattr(applied, kind)) for kind in kinds})
+        found = {kind: list(getattr(done, kind)) for kind in ("added", "edited", "removed", "unchanged")}
+        found_shared = {kind: list(getattr(shared, kind)) for kind in ("added", "edited", "removed", "kept")}
+        print_json({**found, "resources": found_shared})
         return
-    say(f"applied {project.loaded.path}: {applied.in_words()}")
-    for sign, names in (("+", applied.added), ("~", applied.edited), ("-", applied.removed)):
+    say(f"applied {project.loaded.path}: {done.in_words()}")
+    for sign, what, names in _changes(done, shared):
         for name in names:
-            say(f"  {sign} {name}")
+            say(f"  {sign} {what}{name}")
+    for sentence in shared.kept:
+        say(f"  ! {sentence}", "yellow")
+
+
+def _changes(done: Applied, shared: AppliedResources) -> list[tuple[str, str, tuple[str, ...]]]:
+    signs = (("+", "added"), ("~", "edited"), ("-", "removed"))
+    return [(sign, what, getattr(of, kind)) for what, of in (("", done), ("resource ", shared)) for sign, kind in signs]
 
 
 def schema() -> None:

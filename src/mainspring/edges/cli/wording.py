@@ -35,6 +35,12 @@ _SIGNS: Final = {
     "interrupted": ("↩", "yellow"),
     "returned": ("↩", "yellow"),
     "snoozed": ("◷", "cyan"),
+    "free": ("●", "green"),
+    "in use": ("▶", "bold blue"),
+    "paced": ("◷", "cyan"),
+    "blocked": ("‖", "yellow"),
+    "open": ("✗", "bold red"),
+    "recovering": ("↻", "yellow"),
 }
 _SHORT: Final = 12
 
