@@ -66,7 +66,7 @@ def find_resource(tx: Tx, name: str) -> StoredResource | None:
 def use_of(tx: Tx, names: Sequence[str]) -> dict[str, Use]:
     """Return how much these resources are in use, and how many runs they hold back."""
     running = (
-        select(holdings.c.resource, func.count())
+        select(holdings.c.resource, func.count().label("n"))
         .join(runs, runs.c.id == holdings.c.run_id)
         .where(
             holdings.c.resource.in_(names),
@@ -75,7 +75,7 @@ def use_of(tx: Tx, names: Sequence[str]) -> dict[str, Use]:
         )
         .group_by(holdings.c.resource)
     )
-    in_use = {row[0]: row[1] for row in tx.core(running)}
+    in_use: dict[str, int] = {row.resource: row.n for row in tx.core(running)}
     return {name: Use(in_use.get(name, 0), _held(tx, name)) for name in names}
 
 
