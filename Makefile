@@ -44,10 +44,11 @@ format: setup ## Format the code and sort its imports.
 oracle: setup ## Compare every trigger with brute force over all zone transitions, 2000 to 2037; takes minutes.
 	@$(PY) -m tests.oracle
 
-shows: setup ## Fire 12,000 times while processes are killed with -9, and kill workers in the middle of runs; takes minutes.
+shows: setup ## Fire 12,000 times and run runs under kill -9; ask services that refuse or are down; takes minutes.
 	@scripts/install-servers.sh
 	@$(PY) -m tests.shows.firing
 	@$(PY) -m tests.shows.kills
+	@$(PY) -m tests.shows.resources
 
 chaos: setup ## Kill, freeze and starve real processes and servers for MINUTES on each database; then judge what is left.
 	@scripts/install-servers.sh

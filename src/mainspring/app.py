@@ -252,6 +252,17 @@ class Project:
         return described | {name: queue.description for name, queue in self.loaded.settings.queues.items()}
 
     @property
+    def undeclared_resources(self) -> dict[str, str]:
+        """Resources that tasks name without the configuration declaring them: name to the first such task."""
+        used = {
+            name: task.name
+            for task in reversed(list(self.catalog))
+            if not callable(task.flow.uses)
+            for name in task.flow.uses
+        }
+        return {name: task for name, task in sorted(used.items()) if name not in self.resources and "{" not in name}
+
+    @property
     def queue_limits(self) -> dict[str, QueueLimits]:
         """The limits of the queues that the configuration names."""
         return {name: QueueLimits(said.running, said.per_key) for name, said in self.loaded.settings.queues.items()}

@@ -81,9 +81,14 @@ def simulate(
     slots: int = 10,
     latency: tuple[float, float] = (0.001, 0.020),
     late: tuple[float, float] = (0.0, 0.010),
+    commit: tuple[float, float] = (0.0, 0.010),
+    stalls: float = 0.0,
     retry_after: timedelta | None = timedelta(seconds=7),
 ) -> Told:
-    """Run *runs* runs that each ask the service once; claims, requests and answers take random times."""
+    """Run *runs* runs that each ask the service once; commits of claims, requests and answers take random times.
+
+    *stalls* is the share of claims whose commit takes 150 ms more.
+    """
     chance, told, order = random.Random(seed), Told(), count()
     events: list[tuple[float, int, str, float, Answer | None]] = [(0.0, next(order), "look", 0.0, None)]
     state, waiting, in_flight, looking_at = ResourceState.fresh(), runs, 0, 0.0
@@ -119,7 +124,8 @@ def simulate(
                 break
             state, waiting, in_flight = decision.state, waiting - 1, in_flight + 1
             told.most_in_flight = max(told.most_in_flight, in_flight)
-            later(at + chance.uniform(*latency), "request", at)
+            started = at + chance.uniform(*commit) + (0.15 if chance.random() < stalls else 0.0)
+            later(started + chance.uniform(*latency), "request", started)
         wake = next_at(limits, state, in_flight, now) if waiting and in_flight < slots else None
         if wake is not None and not at < looking_at <= (wake - START).total_seconds() + late[1]:
             looking_at = (wake - START).total_seconds() + chance.uniform(*late)

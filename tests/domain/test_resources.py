@@ -164,9 +164,11 @@ def test_a_burst_comes_at_once_and_is_earned_back() -> None:
     assert releasable(limits, state, 0, at(60)) == 3
 
 
-def test_five_per_second_never_puts_a_sixth_into_a_second_and_keeps_its_rate() -> None:
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("stalls", [0.0, 0.05])
+def test_five_per_second_never_puts_a_sixth_into_a_second_and_keeps_its_rate(stalls: float, seed: int) -> None:
     service = Sliding()
-    seen = simulate(ResourceLimits(rate=Rate(5, SECOND)), service.ask, runs=500, seed=1)
+    seen = simulate(ResourceLimits(rate=Rate(5, SECOND)), service.ask, runs=500, seed=seed, stalls=stalls)
     assert len(seen.fine) == 500
     assert seen.refused == []
     assert 500 / seen.fine[-1] >= 0.9 * 5

@@ -62,7 +62,9 @@ class TestProject:
     def test_validate_as_json(self, project: Path, cli: Cli) -> None:
         body = cli("validate", "--json").json
 
-        assert set(body) == {"path", "tasks", "packs", "queues", "schedules"}
+        assert set(body) == {
+            "path", "tasks", "packs", "queues", "resources", "undeclared_resources", "schedules",
+        }  # fmt: skip
         assert [task["name"] for task in body["tasks"]] == [
             "work.add", "work.shapes", "work.flaky", "work.hopeless", "team.report",
         ]  # fmt: skip

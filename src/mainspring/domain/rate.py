@@ -20,8 +20,10 @@ _PERIODS: Final = {
 _TEXT: Final = re.compile(r"\s*(\d{1,9})\s*(?:/|per)\s*([\w. ]+?)(?:\s+burst\s+(\d{1,9}))?\s*")
 _WAY_OUT: Final = 'write a number and a period, such as "5/s", "100/min", "1000/h" or "5/s burst 10"'
 LONGEST_PERIOD: Final = timedelta(days=31)
-SLACK: Final = 0.05
+SLACK: Final = 0.06
 """The share of a period by which turns stand wider apart, so that unequal delays put no request too many into it."""
+_LATE: Final = 0.45
+"""The share of the slack by which a turn may be late without the next one being late for it."""
 
 
 class RateInvalid(InvalidInput):
@@ -87,7 +89,7 @@ class Spacing:
     def declared(cls, rate: Rate) -> Spacing:
         """Return the spacing of at most n + burst - 1 turns in any stretch as long as the period, and a bit."""
         interval = _interval(rate.per.total_seconds() * (1 + SLACK) / rate.n)
-        late = min(rate.per * (SLACK / 2), max(interval / 4, timedelta(milliseconds=50)))
+        late = min(rate.per * (SLACK * _LATE), max(interval / 4, timedelta(milliseconds=50)))
         return cls(interval, (rate.burst - 1) * interval + late)
 
     @classmethod
@@ -99,6 +101,13 @@ class Spacing:
     def taken(self, until: datetime | None, now: datetime) -> datetime:
         """Return up to where turns are spoken for when one more is taken *now*."""
         return max(until or now, now) + self.interval
+
+    def begun(self, until: datetime | None, started_at: datetime) -> datetime:
+        """Return up to where turns are spoken for, now that one is known to have begun at *started_at*.
+
+        Between the decision and the start lies a commit, which takes its time on a busy disk.
+        """
+        return max(until or started_at, started_at + self.interval)
 
     def free_at(self, until: datetime | None) -> datetime | None:
         """Return when the next turn can be taken; None means at any time."""

@@ -211,6 +211,9 @@ def report(
     """
     current = _current(state, now)
     changes: dict[str, Any] = {}
+    spacing = _spacing(limits, current)
+    if spacing is not None and started_at is not None and started_at <= now:
+        changes["paced_until"] = spacing.begun(current.paced_until, started_at)
     if report is Report.REFUSED:
         changes.update(_refused(limits, current, now, retry_after, started_at))
     elif report is Report.SUCCEEDED:

@@ -51,6 +51,8 @@ def validate(context: typer.Context, as_json: AsJson = False) -> None:
     loaded = project.loaded
     packs = f", {many(len(project.packs), 'pack')} ({', '.join(project.packs)})" if project.packs else ""
     say(f"{loaded.path} is valid: {many(len(summary['tasks']), 'task')}, {many(len(project.specs), 'schedule')}{packs}")
+    for name, task in project.undeclared_resources.items():
+        say(_undeclared(project, name, task), "yellow")
     if project.specs:
         say()
         print_table(_COLUMNS, [_row(project, spec) for spec in project.specs])
@@ -96,6 +98,17 @@ def schema() -> None:
     print_json(json_schema())
 
 
+def _undeclared(project: Project, name: str, task: str) -> str:
+    from mainspring.errors import nearest
+
+    guess = nearest(name, project.resources)
+    meant = f"; did you mean {guess!r}?" if guess else "."
+    return (
+        f"task {task!r} uses resource {name!r}, which 'resources' does not declare{meant} "
+        "It is used by one run at a time until its limits are known"
+    )
+
+
 def _missing_secrets(project: Project) -> list[str]:
     settings, secrets = project.loaded.settings, project.loaded.secrets
     wanted = {"database": str(settings.database)}
@@ -117,6 +130,8 @@ def _summary(project: Project) -> dict[str, Any]:
         ],
         "packs": list(project.packs),
         "queues": dict(project.queues),
+        "resources": {name: limits.to_mapping() for name, limits in project.resources.items()},
+        "undeclared_resources": dict(project.undeclared_resources),
         "schedules": [
             {
                 "name": spec.name,
