@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import insert, update
 
 from mainspring.clock import ManualClock
 from mainspring.domain.needs import QueueLimits
-from mainspring.domain.resources import Rate, Report, ResourceLimits
+from mainspring.domain.resources import BreakerRule, Rate, Report, ResourceLimits
 from mainspring.domain.runs import Blame, Ended
 from mainspring.domain.states import FailureKind, RunState
 from mainspring.encoding import encode
@@ -35,6 +36,7 @@ from tests.store.arrange import (
     outcome,
     put,
     put_some,
+    renew,
     rescue,
 )
 
@@ -292,6 +294,29 @@ def test_an_attempt_whose_lease_was_lost_tells_no_limit(database: Database, cloc
     assert finish(database, late, outcome(run)).fenced == {run.id}
     assert (second.id, second.attempt) == (run.id, 2)
     assert count(database, "holdings") == 1
+
+
+def test_a_run_that_always_fails_does_not_probe_for_ever(database: Database, clock: ManualClock) -> None:
+    declare(database, "brapi", concurrency=1, breaker=BreakerRule(failures=1, cool_down=5 * SECOND))
+    (bad,) = put_some(database, 1, priority=9, uses=uses("brapi"))
+    good = put_some(database, 2, uses=uses("brapi"))
+    session = open_session(database)
+    ended: list[tuple[RunId, str]] = []
+    for _ in range(5):
+        renew(database, session, clock.now())
+        # The worker looks again after each end: while the breaker is open, that holds everybody back.
+        while claimed := claim(database, session, 1, now=clock.now()):
+            (run,) = claimed
+            how = Ended.RETRIED if run.id == bad else Ended.SUCCEEDED
+            told = outcome(run, how, clock.now(), blame=Blame(Report.FAILED) if run.id == bad else None)
+            told = replace(told, due_at=clock.now()) if how is Ended.RETRIED else told
+            finish(database, session, told, now=clock.now())
+            ended.append((run.id, look(database, run.id).state.value))
+        clock.advance(6 * SECOND)
+        database.write(lambda tx: stage_due(tx, clock.now()))
+        let_go(database, clock.now())
+    assert [run_id for run_id, state in ended if state == "succeeded"] == good
+    assert look(database, bad).tries < look(database, bad).attempt, "no probe is charged"
 
 
 def test_a_queue_runs_as_many_as_it_says(database: Database) -> None:

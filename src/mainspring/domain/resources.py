@@ -36,6 +36,7 @@ __all__ = [
     "admit",
     "charged",
     "next_at",
+    "probing",
     "releasable",
     "report",
 ]
@@ -254,6 +255,12 @@ def next_at(limits: ResourceLimits, state: ResourceState, in_use: int, now: date
     """Return before when no further run is let in: *now* or later; None when another one has to end first."""
     seen = look(limits, state, in_use, now)
     return now if seen.places else seen.until
+
+
+def probing(limits: ResourceLimits, state: ResourceState, now: datetime) -> bool:
+    """Return whether the next run let in probes the resource; it need not be the first in line (see `charged`)."""
+    current = _current(state, now)
+    return _recovering(limits, current, now) and not current.ramp
 
 
 def look(limits: ResourceLimits, state: ResourceState, in_use: int, now: datetime) -> Look:

@@ -23,6 +23,7 @@ from mainspring.domain.resources import (
     admit,
     charged,
     next_at,
+    probing,
     releasable,
     report,
 )
@@ -93,6 +94,10 @@ class Usage:
         else:
             places = _LET_GO_AT_MOST if self.most is None else self.most - self.in_use
         return min(places, _LET_GO_AT_MOST) - (0 if again else self.let_go)
+
+    def probing(self, now: datetime) -> bool:
+        """Return whether the next run that is let in is to find out whether the resource works again."""
+        return not Need(self.name).is_key and probing(self.limits, self.state, now)
 
     def next_at(self, now: datetime) -> datetime | None:
         """Return when to look again, None where only the end of an attempt changes anything."""
@@ -230,7 +235,7 @@ class Judge:
             if not answer.admitted:
                 return _Refused(need.name, answer.reason, answer.until)
             states[need.name] = answer.state
-        if usage.best is not None and usage.best < place:
+        if usage.best is not None and usage.best < place and not usage.probing(self._now):
             return _Refused(need.name, f"held by {words} (others wait before it)", self._now)
         return None
 
@@ -314,7 +319,7 @@ class Judge:
             room = usage.room(self._now, again=again)
             if room <= 0:
                 continue
-            for place, row in enumerate(tx.rows("best_held", {"name": usage.name, "n": room})):
+            for place, row in enumerate(self._best_held(usage, room)):
                 run_id, attempt, queue, uses, key, queue_limits = row
                 limit = _limit(usage.name, uses, queue, queue_limits, key)
                 if limit is None or usage.in_use + place < limit:
@@ -328,6 +333,16 @@ class Judge:
             tx.many("insert_ready", [(run_id,) for run_id, _ in gone])
         self.released += len(gone)
         return len(gone)
+
+    def _best_held(self, usage: Usage, room: int) -> list[Row]:
+        """Return the runs that go next; a probe falls to whoever began least often among the best.
+
+        A run that always fails would otherwise probe for ever, being the first, and everybody else would wait for it.
+        """
+        if not usage.probing(self._now):
+            return self._tx.rows("best_held", {"name": usage.name, "n": room})
+        found = self._tx.rows("best_held", {"name": usage.name, "n": _LET_GO_AT_MOST})
+        return sorted(found, key=lambda row: int(row[1]))[:room]
 
     def save(self) -> None:
         """Keep what happened to resources."""

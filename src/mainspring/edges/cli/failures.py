@@ -36,13 +36,13 @@ MEANINGS: Final[Mapping[ExitCode, str]] = {
     ExitCode.OK: "done",
     ExitCode.FAILED: "what was asked for failed: a run that was waited for, a verification that found problems",
     ExitCode.INVALID: "bad input: an unknown option, a value that cannot be used, a configuration that is refused",
-    ExitCode.NOT_FOUND: "a run, schedule, task, queue, pack or artifact that was named does not exist",
+    ExitCode.NOT_FOUND: "a run, schedule, task, queue, resource, pack or artifact that was named does not exist",
     ExitCode.CONFLICT: "the state of a thing forbids what was asked, such as retrying a run that succeeded",
     ExitCode.UNAVAILABLE: "the database cannot be reached, does not exist yet, or has another schema",
     ExitCode.BUG: "an unexpected error; `--debug` shows where",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
 }
-_THINGS: Final = frozenset({"schedule", "task", "queue", "run", "artifact", "scraper", "pack"})
+_THINGS: Final = frozenset({"schedule", "task", "queue", "run", "artifact", "scraper", "pack", "resource"})
 """What can be missing; other names, such as time zones, are values that cannot be used."""
 
 
