@@ -151,3 +151,20 @@ def test_the_tasks_of_the_guide_to_flow_say_what_they_need(own_modules: Path) ->
         "acme",
     )
     assert {task.name for task in project.catalog.describe()} == {"quote", "crawl", "report"}
+
+
+def test_the_resources_of_the_guide_to_flow_are_accepted(own_modules: Path) -> None:
+    page = ROOT / "docs/guides/flow.md"
+    (tasks,) = [text for text in blocks(page, "python") if "ResourceFailed" in text]
+    (settings,) = [text for text in blocks(page, "yaml") if "resources:" in text]
+    (own_modules / "bank.py").write_text(tasks, encoding="utf-8")
+    (own_modules / "mainspring.yaml").write_text("tasks: [bank]\n" + settings, encoding="utf-8")
+    project = load_project(own_modules / "mainspring.yaml", {})
+    project.check()
+    assert {name: str(limits) for name, limits in project.resources.items()} == {
+        "brapi": "4 at a time; 5/s; breaker opens after 5 failures in a row, for 30s",
+        "bcb": "100/min",
+        "warehouse": "2 at a time; breaker opens when 50 % of at least 20 fail within 5m, for 30s",
+    }
+    assert project.undeclared_resources == {"bank": "balance"}
+    assert run_task(project.catalog.require("balance"), answer={"balance": 3.5}).result == 3.5

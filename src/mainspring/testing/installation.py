@@ -20,6 +20,7 @@ from mainspring.clock import ManualClock, boot_id
 from mainspring.config.schedule import ScheduleDefaults, to_spec
 from mainspring.config.written import read_definitions
 from mainspring.domain.duration import parse_duration
+from mainspring.domain.resource_limits import ResourceLimits
 from mainspring.domain.runs import ClaimedRun, Outcome
 from mainspring.domain.spec import ScheduleSpec
 from mainspring.domain.tasks import Task
@@ -34,7 +35,7 @@ from mainspring.runtime.worker.result_cache import ResultCache
 from mainspring.services.artifacts import ArtifactStore
 from mainspring.services.catalog import Catalog
 from mainspring.services.fire import Firer
-from mainspring.services.maintenance import Stager
+from mainspring.services.maintenance import Releaser, Stager
 from mainspring.store import claiming, migrate, sessions, tables
 from mainspring.store import runs as stored
 from mainspring.store.runs import RunFilter
@@ -78,6 +79,7 @@ class TestApp:
         start: datetime = START,
         zone: str = "UTC",
         give: Mapping[type, Any] | None = None,
+        resources: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Open it in *folder*; see `open_test_app`."""
         self.clock = StillClock(start)
@@ -89,11 +91,14 @@ class TestApp:
         self._application = Application(self._database, self.clock)
         self.client = Client(self._application, "test")
         self._firer, self._stager = Firer(self._database, self.clock), Stager(self._database, self.clock)
+        self._releaser = Releaser(self._database, self.clock)
         self._artifacts = ArtifactStore(self._database, self.clock, folder / "artifacts")
         self._results = ResultCache(self._database, self.clock)
         described = self._catalog.describe()
         self._database.write(lambda tx: tables.put_tasks(tx, described, start))
         self._application.scheduling.apply(specs, "test", "test")
+        declared = {name: ResourceLimits.from_mapping(body) for name, body in (resources or {}).items()}
+        self._application.resources.apply(declared, "test")
         self._session = self._open_session()
 
     def enqueue(self, task: Task[..., Any], /, **parameters: Any) -> Run:
@@ -203,6 +208,7 @@ class TestApp:
 
     def _claim(self) -> ClaimedRun | None:
         self._stager.run_once()
+        self._releaser.run_once()
         queues = self._database.read(claiming.all_queues_with_work)
         _, claimed = claiming.cycle(self._database, self._session, (), list, queues, 1, self.clock.now())
         return claimed[0] if claimed else None
@@ -254,6 +260,7 @@ def open_test_app(
     start: datetime = START,
     zone: str = "UTC",
     give: Mapping[type, Any] | None = None,
+    resources: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> TestApp:
     """Open an installation for one test in *folder*, such as pytest's ``tmp_path``; close it, or use it with ``with``.
 
@@ -263,6 +270,7 @@ def open_test_app(
         schedules: schedules by name, written as in ``mainspring.yaml``.
         start: where the clock stands at first, an aware datetime.
         zone: the zone of schedules that name none.
+        resources: what runs share, by name, written as in ``mainspring.yaml``.
         give: what tasks are given that ask for more than their parameters, by type (such as `PackContext`).
 
     Raises:
@@ -270,7 +278,7 @@ def open_test_app(
         UnknownName: a schedule names a task that is not among *tasks*.
         ParametersInvalid: a schedule's parameters do not fit its task.
     """
-    return TestApp(folder, tasks, schedules, start=start, zone=zone, give=give)
+    return TestApp(folder, tasks, schedules, start=start, zone=zone, give=give, resources=resources)
 
 
 @contextmanager
