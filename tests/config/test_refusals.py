@@ -86,8 +86,8 @@ FILES = [
     ("timezone: UTC\n", "1: timezone: unknown key 'timezone'; did you mean 'zone'?"),
     (
         "frobnicate: 1\n",
-        "1: frobnicate: unknown key 'frobnicate'; known: calendars, data_dir, database, hints_database, "
-        "pack_settings, packs, queues, resources, routes, scheduler, schedules, schema, …",
+        "1: frobnicate: unknown key 'frobnicate'; known: artifacts, calendars, data_dir, database, hints_database, "
+        "pack_settings, packs, queues, resources, routes, scheduler, schedules, …",
     ),
     ("zone: 5\n", "1: zone: must be text, not the number 5; put it in quotes"),
     ("zone: Sao_Paulo\n", "1: zone: unknown time zone 'Sao_Paulo'; did you mean 'America/Sao_Paulo'?"),

@@ -119,14 +119,15 @@ FILES = [
     Case(
         "no trigger",
         "validate",
-        "mainspring.yaml:3: schedules.a: no trigger is given; write exactly one of cron, fields, every, calendar or at",
+        "mainspring.yaml:3: schedules.a: no trigger is given; write exactly one of cron, fields, every, calendar, session "
+        "or at",
         files={CONFIG_FILE: schedule("parameters: {a: 1}")},
     ),
     Case(
         "two triggers",
         "validate",
         "mainspring.yaml:3: schedules.a: several triggers are given (cron, every); write exactly one of cron, fields, "
-        "every, calendar or at",
+        "every, calendar, session or at",
         files={CONFIG_FILE: schedule("every: 5m, cron: '* * * * *'")},
     ),
     Case(
