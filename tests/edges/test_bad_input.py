@@ -119,8 +119,8 @@ FILES = [
     Case(
         "no trigger",
         "validate",
-        "mainspring.yaml:3: schedules.a: no trigger is given; write exactly one of cron, fields, every, calendar, session "
-        "or at",
+        "mainspring.yaml:3: schedules.a: no trigger is given; write exactly one of cron, fields, every, calendar, "
+        "session or at",
         files={CONFIG_FILE: schedule("parameters: {a: 1}")},
     ),
     Case(
