@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import servers
-from tests.shows import firing, kills
+from tests.shows import firing, kills, turns
 
 
 @pytest.mark.timeout(150)
@@ -29,3 +29,8 @@ def test_every_fire_time_happens_once_while_processes_are_killed_on_postgres(tmp
 def test_no_run_is_lost_when_its_worker_is_killed(tmp_path: Path) -> None:
     result = kills.show(tmp_path, f"sqlite:///{tmp_path / 'mainspring.db'}", runs=30, kills=1)
     assert 1 <= result.interrupted <= 10
+
+
+@pytest.mark.timeout(150)
+def test_many_runs_of_one_key_do_not_delay_a_few_of_another(tmp_path: Path) -> None:
+    turns.judge(turns.show(tmp_path, f"sqlite:///{tmp_path / 'mainspring.db'}", runs=4_000), share=0.25)
