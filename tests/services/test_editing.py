@@ -19,7 +19,7 @@ from mainspring.services.enqueue import Request
 from mainspring.store import editing
 from mainspring.store.editing import Change
 from mainspring.store.runs import RunFilter
-from mainspring.store.schema import audit, metadata
+from mainspring.store.schema import audit, metadata, runs
 from tests.services.arrange import Installation
 from tests.store.arrange import HOUR, MINUTE, NOON, contents, count, new_run, put, together
 from tests.store.conftest import Open
@@ -254,3 +254,35 @@ def test_an_edit_due_later_is_staged_when_its_time_comes(installation: Installat
     installation.at("12:05")
     assert installation.stager.run_once().staged == 1
     assert [r.id for r in installation.claim(queue="other")] == [run]
+
+
+@task(name="rank", fair="{customer}")
+def rank(customer: str) -> None:
+    """Rank."""
+
+
+@task(name="ask", uses=["host:{host}"], fair="{customer}")
+def ask(host: str, customer: str = "a") -> None:
+    """Ask."""
+
+
+def test_other_parameters_mean_other_limits_and_another_turn(installation: Installation) -> None:
+    installation.describe(ask)
+    first = installation.enqueuer.enqueue(Request(ask, {"host": "one"}))
+    installation.enqueuer.enqueue(Request(ask, {"host": "one"}))
+    third = installation.enqueuer.enqueue(Request(ask, {"host": "one"}))
+    edit(installation, third, parameters={"host": "two", "customer": "b"})
+    query = sqlalchemy.select(runs.c.uses, runs.c.concurrency_key).where(runs.c.id == third)
+    (row,) = installation.database.read(lambda tx: tx.core(query).all())
+    assert "host:two" in row.uses
+    assert row.concurrency_key.endswith("b")
+    # Of a host about which nothing is known, one run at a time begins.
+    assert [run.id for run in installation.claim()] == [first, third]
+
+
+def test_another_priority_takes_its_turn_there(installation: Installation) -> None:
+    many = [installation.enqueuer.enqueue(Request(rank, {"customer": "a"}, priority=8)) for _ in range(3)]
+    low = [installation.enqueuer.enqueue(Request(rank, {"customer": "b"})) for _ in range(2)]
+    edit(installation, low[1], priority=8)
+    order = [run.id for run in installation.claim()]
+    assert order.index(low[1]) < order.index(many[1])

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from mainspring.clock import Clock
+from mainspring.domain.needs import described_needs
 from mainspring.domain.parameters import misfits
 from mainspring.domain.priority import parse_priority
 from mainspring.domain.queue_order import QUEUE_NAME
@@ -142,7 +143,7 @@ class Editing:
             if alone:
                 raise Conflict(f"run {run.id} waits for other runs and comes due when they have ended")
             due_at = None
-        text = None
+        text = needs = None
         if edit.parameters:
             if task not in tasks:
                 raise InvalidInput(f"no worker has described task {task!r} yet, so its parameters cannot be checked")
@@ -151,7 +152,9 @@ class Editing:
             if problems:
                 raise ParametersInvalid(task, problems)
             text = encode(given)
-        return Change(edit.queue, edit.priority, due_at, text)
+            described = tasks[task]
+            needs = described_needs(task, described.policies.get("flow"), described.schema, given)
+        return Change(edit.queue, edit.priority, due_at, text, needs)
 
 
 def _unstarted(wanted: RunFilter) -> RunFilter:

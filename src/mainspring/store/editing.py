@@ -6,10 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import update
+
+from mainspring.domain.needs import RunNeeds
 from mainspring.domain.states import RunState
 from mainspring.ids import RunId
 from mainspring.store.database import Tx, admit
 from mainspring.store.queueing import is_long, parameters_key, take_places
+from mainspring.store.schema import runs
+from mainspring.store.turns import join_anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class Change:
     """Its expiry moves along."""
     parameters: str | None = None
     """All of them, as JSON text."""
+    needs: RunNeeds | None = None
+    """What it needs and its key, where other parameters may have changed that."""
 
 
 def take_out(tx: Tx, ids: Iterable[RunId]) -> dict[RunId, Unstarted]:
@@ -67,7 +74,8 @@ def _unstarted(tx: Tx, *row: object) -> Unstarted:
 def put_back(tx: Tx, changes: Sequence[tuple[Unstarted, Change]], now: datetime) -> bool:
     """Write *changes* of runs that were taken out, and let each wait where it now belongs; return whether one is ready.
 
-    A run keeps its place in the order of arrival within its queue; in another queue it comes last.
+    A run keeps its place in the order of arrival within its queue; in another queue it comes last. Its turn is taken
+    anew where queue, priority or key are others.
     """
     admit(tx)
     after = [(run, change, _state(run, change, now)) for run, change in changes]
@@ -83,6 +91,13 @@ def put_back(tx: Tx, changes: Sequence[tuple[Unstarted, Change]], now: datetime)
     ]  # fmt: skip
     if tx.many("edit_runs", rows) != len(rows):
         raise AssertionError(f"{len(rows)} runs were locked, yet not all of them could be changed")
+    for run, change, state in after:
+        if change.needs is not None:
+            own = (runs.c.id == run.id) & (runs.c.attempt == run.attempt) & (runs.c.state == state.value)
+            values = {"uses": change.needs.uses, "concurrency_key": change.needs.key}
+            tx.core(update(runs).where(own).values(**values))
+    moved = [run.id for run, change, state in after if state is RunState.READY and _takes_turn(run, change)]
+    join_anew(tx, sorted(moved))
     put_parameters(tx, [(run.id, change.parameters) for run, change, _ in after if change.parameters is not None], now)
     ready = [run.id for run, _, state in after if state is RunState.READY]
     tx.many("insert_ready", [(run_id,) for run_id in ready])
@@ -108,6 +123,11 @@ def _state(run: Unstarted, change: Change, now: datetime) -> RunState:
 def _keeps_place(run: Unstarted, change: Change) -> bool:
     here = change.queue in (None, run.queue)
     return here and run.seq is not None and run.state in (RunState.READY, RunState.HELD)
+
+
+def _takes_turn(run: Unstarted, change: Change) -> bool:
+    stays = change.queue in (None, run.queue) and change.priority in (None, run.priority)
+    return not stays or change.needs is not None or run.state not in (RunState.READY, RunState.HELD)
 
 
 def _expiry(run: Unstarted, change: Change) -> datetime | None:
