@@ -382,3 +382,9 @@ def marks(folder: Path) -> str:
     """Return a new folder by which processes are known."""
     folder.mkdir()
     return str(folder)
+
+
+def never_loads() -> ChildCode:
+    """Stand for modules whose import takes long: it never comes to its end."""
+    while True:
+        signal.pause()

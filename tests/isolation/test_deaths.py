@@ -52,6 +52,30 @@ def test_a_worker_that_is_killed_takes_all_its_processes_along(
     assert left_alive(tmp_path / "mark") == []
 
 
+_LOADING = """
+import sys, threading
+from pathlib import Path
+from mainspring.runtime.isolation.code import IsolatedCode
+from mainspring.runtime.isolation.executor import IsolatedExecutor
+executor = IsolatedExecutor(IsolatedCode("tests.isolation.tasks:never_loads"), Path(sys.argv[1]), lambda: 10.0)
+executor.warm()
+print(executor.pids[0], flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_fork_server_that_is_still_loading_ends_with_its_worker(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", _LOADING, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        server = int(process.stdout.readline())
+        name = Path(f"/proc/{server}/comm")
+        until(lambda: name.read_text(encoding="ascii") == "mainspring-fork\n", "it loads")
+        process.kill()
+    until(lambda: _gone({server}), "it ends", patience=2.0)
+
+
 def test_the_runs_of_a_frozen_worker_end_when_its_lease_may(
     worker_process: subprocess.Popen[str], tmp_path: Path
 ) -> None:

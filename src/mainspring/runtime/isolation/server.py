@@ -46,6 +46,8 @@ def _warning_options() -> list[str]:
 
 def main(line: int, deadline: int, order: int, bare: int) -> NoReturn:
     """Serve the worker at the other end of *line*; *order* is a file that says what to load."""
+    # Until it can hear that its worker has died, it dies with it: loading may take seconds.
+    system.die_with_parent()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(which, signal.SIG_IGN)
@@ -101,6 +103,8 @@ class _Server:
             os.set_blocking(descriptor, False)
         signal.signal(signal.SIGCHLD, lambda number, place: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        # From here on the end of the worker is heard; keepers and runs below must be ended before this process is.
+        system.outlive_parent()
         waiting = [self._worker.fileno(), self._wake_read, *([] if self._boss is None else [self._boss])]
         try:
             while True:

@@ -33,6 +33,11 @@ def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def outlive_parent() -> None:
+    """Undo `die_with_parent`."""
+    _prctl(_PR_SET_PDEATHSIG, 0)
+
+
 def name_process(name: str) -> None:
     """Show this process as *name* (15 letters) in lists of processes."""
     _prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]))
