@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import and_, delete, func, select, tuple_, update
+from sqlalchemy import and_, delete, func, select, tuple_
 
-from mainspring.domain.states import RunState
 from mainspring.ids import RunId
 from mainspring.store.database import Tx
-from mainspring.store.schema import holds, key_turns, ready, runs
+from mainspring.store.schema import holds, key_turns, ready
 
 _FORGOTTEN_AT_ONCE: Final = 1_000
 Line = tuple[str, int, str]
@@ -56,11 +55,7 @@ def turns_of(tx: Tx, ids: Sequence[RunId]) -> dict[RunId, int]:
 def join_anew(tx: Tx, ids: Sequence[RunId]) -> None:
     """Give these ready runs, whose rows the caller holds, turns where they stand now; they are in no queue yet."""
     turns = turns_of(tx, ids)
-    own = (key_turns.c.queue == runs.c.queue) & (key_turns.c.rank == 9 - runs.c.priority) & (key_turns.c.key == "")
-    served = func.coalesce(select(key_turns.c.turn).where(own).scalar_subquery(), 0)
-    for run_id in ids:
-        ready_here = (runs.c.id == run_id) & (runs.c.state == RunState.READY.value)
-        tx.core(update(runs).where(ready_here).values(turn=turns.get(run_id, served)))
+    tx.many("join_turn", [(turns.get(run_id), run_id) for run_id in ids])
 
 
 def served_turns(tx: Tx) -> list[tuple[str, str, int, int]]:
