@@ -25,6 +25,7 @@ from sqlalchemy import (
     text,
 )
 
+from mainspring.domain.access import Role
 from mainspring.domain.occurrences import Cause, Outcome
 from mainspring.domain.runs import RunKind
 from mainspring.domain.states import FINAL, FailureKind, RunState
@@ -79,7 +80,7 @@ users = Table(
     Column("epoch", Integer, nullable=False, server_default=text("0")),
     Column("disabled_at", Instant),
     Column("created_at", Instant, nullable=False),
-    _one_of("role", ("viewer", "operator", "admin"), "role"),
+    _one_of("role", Role, "role"),
 )
 
 api_keys = Table(
@@ -106,6 +107,24 @@ logins = Table(
     Column("seen_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
 )
+
+sign_in_links = Table(
+    "sign_in_links",
+    metadata,
+    Column("secret_hash", String(64), primary_key=True),
+    Column("user_id", Key, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+"""Links that sign in once."""
+
+sign_in_failures = Table(
+    "sign_in_failures",
+    metadata,
+    Column("subject", String(400), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("until_at", Instant, nullable=False),
+)
+"""How often signing in failed in a row, by account and by address; until then the next try is refused unseen."""
 
 tasks = Table(
     "tasks",

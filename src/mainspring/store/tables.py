@@ -43,7 +43,7 @@ def put_tasks(tx: Tx, described: Iterable[StoredTask], now: datetime) -> None:
             "seen_at": now,
         }
         if tx.core(update(tasks).where(tasks.c.name == task.name).values(**values)).rowcount == 0:
-            tx.core(_insert_ignoring(tx, tasks).values(name=task.name, **values))
+            tx.core(insert_ignoring(tx, tasks).values(name=task.name, **values))
 
 
 def list_tasks(tx: Tx) -> dict[str, StoredTask]:
@@ -62,7 +62,7 @@ def put_routes(tx: Tx, routes: Sequence[Route]) -> bool:
     if tx.core(select(meta.c.value).where(meta.c.key == "routes")).scalar() == text:
         return False
     tx.core(meta.delete().where(meta.c.key == "routes"))
-    tx.core(_insert_ignoring(tx, meta).values(key="routes", value=text))
+    tx.core(insert_ignoring(tx, meta).values(key="routes", value=text))
     return True
 
 
@@ -82,10 +82,11 @@ def put_queues(tx: Tx, described: Mapping[str, str]) -> None:
     """Make sure that these queues exist, and write their descriptions."""
     for name, description in sorted(described.items()):
         if tx.core(update(queues).where(queues.c.name == name).values(description=description)).rowcount == 0:
-            tx.core(_insert_ignoring(tx, queues).values(name=name, description=description))
+            tx.core(insert_ignoring(tx, queues).values(name=name, description=description))
 
 
-def _insert_ignoring(tx: Tx, table: Any) -> Any:
+def insert_ignoring(tx: Tx, table: Any) -> Any:
+    """Return an insert into *table* that leaves a row alone whose key is there already."""
     if tx.dialect == "sqlite":
         from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 
@@ -98,7 +99,7 @@ def _insert_ignoring(tx: Tx, table: Any) -> Any:
 def set_queue_paused(tx: Tx, name: str, paused: bool, reason: str, now: datetime, actor: str) -> bool:
     """Pause or resume a queue; return whether that changed anything."""
     action = "queue.pause" if paused else "queue.resume"
-    put = _insert_ignoring(tx, queues).values(name=name)
+    put = insert_ignoring(tx, queues).values(name=name)
     tx.core(put)
     before = queues.c.paused_at.is_(None) if paused else queues.c.paused_at.is_not(None)
     values = {

@@ -1,4 +1,4 @@
-"""Make room for limits, holds, graphs of runs, keys, caches, locks and grouped failures."""
+"""Make room for limits, holds, graphs of runs, keys, caches, locks, grouped failures and accounts."""
 
 from __future__ import annotations
 
@@ -77,6 +77,39 @@ def upgrade() -> None:
         schema=schema,
     )
     op.create_index("ix_holdings_run_id", "holdings", ["run_id"], schema=schema)
+    # Nobody has had an account so far.
+    op.drop_table("users", schema=schema)
+    op.create_table(
+        "users",
+        sa.Column("id", Key(), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("email", sa.String(length=320), nullable=True),
+        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("password_hash", sa.Text(), nullable=True),
+        sa.Column("epoch", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("disabled_at", Instant(), nullable=True),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.CheckConstraint("role IN ('viewer', 'user', 'operator', 'admin')", name=op.f("ck_users_role")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+        sa.UniqueConstraint("name", name=op.f("uq_users_name")),
+        schema=schema,
+    )
+    op.create_table(
+        "sign_in_links",
+        sa.Column("secret_hash", sa.String(length=64), nullable=False),
+        sa.Column("user_id", Key(), nullable=False),
+        sa.Column("expires_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("secret_hash", name="pk_sign_in_links"),
+        schema=schema,
+    )
+    op.create_table(
+        "sign_in_failures",
+        sa.Column("subject", sa.String(length=400), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("until_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("subject", name="pk_sign_in_failures"),
+        schema=schema,
+    )
     op.create_table(
         "key_turns",
         sa.Column("key", sa.String(length=400), nullable=False),
