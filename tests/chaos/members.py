@@ -189,6 +189,7 @@ def client(folder: Path, accepted: Path, rate: float, began: float, seed: int) -
 def environment(mark: str, url: str, ledger: Path, token: str) -> dict[str, str]:
     """Return what every process of the run gets; nothing of the harness's own settings."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MAINSPRING_", "CHAOS_"))}
+    env["MAINSPRING_SERVER__PORT"] = "0"
     return env | {MARK: mark, "CHAOS_DATABASE": url, "CHAOS_LEDGER": str(ledger), "CHAOS_TOKEN": token}
 
 

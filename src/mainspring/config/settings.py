@@ -89,6 +89,30 @@ class ArtifactSettings(Section):
     per_run: ByteSize = setting(Size(1_000_000_000), "What all artifacts of one run may have together.", "size")
     total: ByteSize = setting(Size(20_000_000_000), "What all artifacts of the installation may have together.", "size")
     keep: Keep = setting(timedelta(days=30), "How long an artifact stays: a duration or 'forever'.", "duration")
+class ServerSettings(Section):
+    """Where the interface (REST) listens."""
+
+    host: Text = setting("127.0.0.1", "Address to listen on; others than loopback need accounts.")
+    port: Annotated[int, BeforeValidator(whole_number(0, 65_535)), integer(0, 65_535)] = setting(
+        8000, "Port to listen on; 0 lets the system choose one."
+    )
+    url: Text | None = setting(
+        None, "Address by which people reach it where a proxy stands in front, such as https://jobs.example.com."
+    )
+    base_path: Text = setting("", "Path below which a proxy serves it, such as /mainspring.")
+    trusted_proxies: tuple[Text, ...] = setting(
+        (), "Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."
+    )
+
+    @model_validator(mode="after")
+    def _usable(self) -> ServerSettings:
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise problem(f"url {self.url!r} must begin with http:// or https://")
+        if self.base_path and not (self.base_path.startswith("/") and not self.base_path.endswith("/")):
+            raise problem(
+                f"base_path {self.base_path!r} must begin with a slash and not end with one, such as /mainspring"
+            )
+        return self
 
 
 class CalendarDay(Section):
@@ -133,6 +157,7 @@ class Settings(Section):
     routes: tuple[Route, ...] = setting((), "Rules that give tasks a queue and a priority; the first match wins.")
     worker: WorkerSettings = setting(WorkerSettings(), "What a worker serves, and how it stops.")
     artifacts: ArtifactSettings = setting(ArtifactSettings(), "What runs leave behind as files.")
+    server: ServerSettings = setting(ServerSettings(), "Where the interface listens.")
     scheduler: ScheduleDefaults = setting(ScheduleDefaults(), "What holds for schedules that say nothing else.")
     calendars: Mapping[str, tuple[CalendarDay, ...]] = setting({}, "Calendars of your own: name to a list of days.")
     schedules: Mapping[str, ScheduleConfig] = setting({}, "The schedules, by name.")

@@ -12,14 +12,18 @@ from sqlalchemy import select
 from mainspring.app import Application
 from mainspring.domain.access import Right, Role
 from mainspring.edges.api.app import make_app
-from mainspring.edges.api.security import Gate, is_loopback, needs, routes_of
+from mainspring.edges.api.security import Gate, needs, routes_of
+from mainspring.edges.listening import is_loopback
 from mainspring.services.accounts import Accounts
 from mainspring.store.schema import audit
 from tests.edges.api.conftest import HOST, Serve
 
 Headers = Callable[..., dict[str, str]]
 GOOD = "correct horse battery"
-PUBLIC = {"/api/v1/health", "/api/v1/health/live", "/api/v1/health/ready", "/api/v1/sign-in", "/api/v1/sign-in/link"}
+PUBLIC = {
+    "/api/v1/health", "/api/v1/health/live", "/api/v1/health/ready", "/api/v1/sign-in", "/api/v1/sign-in/link",
+    "/sign-in", "/sign-in.js", "/sign-in.css",
+}  # fmt: skip
 
 
 def sign_in(client: TestClient, accounts: Accounts, role: Role = Role.ADMIN) -> None:

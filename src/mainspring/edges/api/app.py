@@ -14,7 +14,7 @@ from mainspring.app import Application
 from mainspring.domain.access import Right
 from mainspring.edges.api.limits import Bounds
 from mainspring.edges.api.problems import MEDIA_TYPE, PROBLEM_SCHEMA, install
-from mainspring.edges.api.routes import accounts, health
+from mainspring.edges.api.routes import accounts, health, sign_in
 from mainspring.edges.api.security import Gate, Route, guard, needs, routes_of
 from mainspring.version import VERSION
 
@@ -40,7 +40,7 @@ def make_app(application: Application, gate: Gate, packs: Sequence[APIRouter] = 
     install(app)
     for router in (accounts.router, health.router, _documents()):
         app.include_router(router, prefix=PREFIX)
-    for router in packs:
+    for router in (sign_in.router, *packs):
         app.include_router(router)
     _refuse_twins(app)
     app.add_middleware(Bounds)
@@ -71,7 +71,8 @@ def document(app: FastAPI) -> dict[str, Any]:
         }
         for route in routes_of(app):
             for method in route.methods:
-                _describe(found["paths"][route.path][method.lower()], route.right)
+                if route.path in found["paths"]:
+                    _describe(found["paths"][route.path][method.lower()], route.right)
         app.openapi_schema = found
     return app.openapi_schema
 

@@ -7,7 +7,6 @@ and, before that, when the application is made.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
@@ -232,16 +231,6 @@ def routes_of(app: FastAPI) -> list[Route]:
 def address_of(request: Request) -> str:
     """Return the address of whoever asks."""
     return request.client.host if request.client is not None else "local"
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether *host*, on which a server listens, cannot be reached from other machines."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _same_origin(origin: str, url: URL) -> bool:

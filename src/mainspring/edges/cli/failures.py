@@ -42,7 +42,9 @@ MEANINGS: Final[Mapping[ExitCode, str]] = {
     ExitCode.BUG: "an unexpected error; `--debug` shows where",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
 }
-_THINGS: Final = frozenset({"schedule", "task", "queue", "run", "artifact", "scraper", "pack", "resource"})
+_THINGS: Final = frozenset(
+    {"schedule", "task", "queue", "run", "artifact", "scraper", "pack", "resource", "user", "key"}
+)
 """What can be missing; other names, such as time zones, are values that cannot be used."""
 
 

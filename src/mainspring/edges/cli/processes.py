@@ -1,4 +1,4 @@
-"""The commands that stay: `up`, `scheduler` and `worker`."""
+"""The commands that stay: `up`, `scheduler`, `worker` and `serve`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from mainspring.app import Application, Project
+    from mainspring.edges.api.server import ApiServer
     from mainspring.runtime.loops import Loop
 
 _log = logging.getLogger("mainspring.cli")
@@ -30,6 +31,14 @@ Queues = Annotated[
 Drain = Annotated[
     str | None, typer.Option("--drain", help="How long a stop lets runs finish: a duration or 'forever'.")
 ]
+Host = Annotated[str | None, typer.Option("--host", help="Address for the interface to listen on.")]
+Port = Annotated[
+    int | None, typer.Option("--port", min=0, max=65535, help="Port for the interface; 0 lets the system choose one.")
+]
+NoAuth = Annotated[
+    bool, typer.Option("--no-auth", help="Serve everybody on this machine without accounts; loopback only.")
+]
+NoApi = Annotated[bool, typer.Option("--no-api", help="Leave the interface out.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of this process in lists; host and pid unless given.")]
 
 
@@ -38,6 +47,7 @@ def register(app: typer.Typer) -> None:
     app.command("up")(up)
     app.command("scheduler")(scheduler)
     app.command("worker")(worker)
+    app.command("serve")(serve)
 
 
 def up(
@@ -46,10 +56,14 @@ def up(
     slots: Slots = None,
     queues: Queues = None,
     drain: Drain = None,
+    host: Host = None,
+    port: Port = None,
+    no_auth: NoAuth = False,
+    no_api: NoApi = False,
     log_level: LogLevel = "info",
     checked: Annotated[Path | None, typer.Option("--checked", hidden=True)] = None,
 ) -> None:
-    """Run everything: a scheduler and a worker, kept running until Ctrl-C.
+    """Run everything: scheduler, interface and worker, kept running until Ctrl-C.
 
     Ctrl-C lets running work finish; a second one interrupts it and gives it back; a third one kills.
     """
@@ -59,7 +73,8 @@ def up(
 
     _set_up_logging(log_level)
     if checked is None:
-        _check_and_begin_again(context, {"worker.slots": slots, "worker.queues": queues, "worker.drain": drain})
+        overrides = {"worker.slots": slots, "worker.queues": queues, "worker.drain": drain}
+        _check_and_begin_again(context, overrides | _server(host, port), not no_api, not no_auth)
     base = [sys.executable, "-m", "mainspring", *global_options(context)]
     level = ["--log-level", log_level, "--supervised"]
     options = (("--slots", slots), ("--queues", queues), ("--drain", drain))
@@ -68,18 +83,25 @@ def up(
     def command(*words: str) -> list[str]:
         return [*base, *words, *level]
 
+    served = [] if no_api else ["--serve", *(["--no-auth"] if no_auth else [])]
+    served += [str(part) for option in (("--host", host), ("--port", port)) if option[1] is not None for part in option]
+
     def replacing(pid: int | None) -> list[str]:
         return [] if pid is None else ["--replaces", str(pid)]
 
     children = [
         Child("worker", lambda pid: [*command("worker", "--apply"), *given, *replacing(pid)]),
-        Child("scheduler", lambda pid: [*command("scheduler"), *replacing(pid)]),
+        Child("scheduler", lambda pid: [*command("scheduler"), *served, *replacing(pid)]),
     ]
     watch = SourceWatch(checked) if reload and checked is not None else None
     raise typer.Exit(Supervisor(children, SystemClock(), watch, "worker").run())
 
 
-def _check_and_begin_again(context: typer.Context, overrides: dict[str, object]) -> None:
+def _server(host: str | None, port: int | None) -> dict[str, object]:
+    return {"server.host": host, "server.port": port}
+
+
+def _check_and_begin_again(context: typer.Context, overrides: dict[str, object], serves: bool, auth: bool) -> None:
     """Check the configuration, then become this command anew: a supervisor must not keep in memory what checked it.
 
     A server must be there and prepared: its children would otherwise die of that again and again.
@@ -89,6 +111,10 @@ def _check_and_begin_again(context: typer.Context, overrides: dict[str, object])
 
     project = load(context, overrides)
     loaded = project.loaded
+    if serves:
+        from mainspring.edges.listening import check, listening_of
+
+        check(listening_of(loaded.settings, auth))
     if not project.database_address().startswith("sqlite:"):
         from mainspring.app import ensure_schema
 
@@ -105,6 +131,10 @@ def _check_and_begin_again(context: typer.Context, overrides: dict[str, object])
 def scheduler(
     context: typer.Context,
     name: Name = None,
+    with_api: Annotated[bool, typer.Option("--serve", help="Serve the interface as well.")] = False,
+    host: Host = None,
+    port: Port = None,
+    no_auth: NoAuth = False,
     supervised: Supervised = False,
     replaces: Replaces = None,
     log_level: LogLevel = "info",
@@ -116,13 +146,52 @@ def scheduler(
 
     _set_up_logging(log_level)
     signals = StopSignals()
-    project = load(context)
+    project = load(context, _server(host, port))
     application = _open(project, supervised, replaces)
     process = make_scheduler(application, name)
     process.start()
+    server = _serve(application, project, not no_auth) if with_api else None
     signals.wait(application.clock)
+    if server is not None:
+        server.stop()
     process.stop()
     application.close()
+
+
+def serve(
+    context: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    no_auth: NoAuth = False,
+    log_level: LogLevel = "info",
+) -> None:
+    """Serve the interface alone: REST on one port. `up` does so too; any number may run at once."""
+    from mainspring.edges.cli.project import load
+    from mainspring.edges.listening import check, listening_of
+    from mainspring.runtime.supervisor import StopSignals
+
+    _set_up_logging(log_level)
+    signals = StopSignals()
+    project = load(context, _server(host, port))
+    check(listening_of(project.loaded.settings, not no_auth))
+    application = _open(project, False, None)
+    server = _serve(application, project, not no_auth)
+    signals.wait(application.clock)
+    server.stop()
+    application.close()
+
+
+def _serve(application: Application, project: Project, auth: bool) -> ApiServer:
+    from mainspring.edges.api.server import ApiServer
+    from mainspring.edges.cli.project import actor
+    from mainspring.edges.listening import listening_of
+
+    server = ApiServer(application, listening_of(project.loaded.settings, auth), actor())
+    link = server.start()
+    typer.echo(f"The interface listens on {server.address}{'' if auth else ' for everybody on this machine'}", err=True)
+    if link is not None:
+        typer.echo(f"Sign in as admin, once and within a quarter of an hour: {link}", err=True)
+    return server
 
 
 def worker(
@@ -226,6 +295,6 @@ def _set_up_logging(level: str) -> None:
     for handler in logging.getLogger().handlers:
         handler.setLevel(chosen)
         handler.set_name(_PROCESS_LOG)
-    for noisy in ("alembic", "httpx2", "httpcore2", "asyncio"):
+    for noisy in ("alembic", "httpx2", "httpcore2", "asyncio", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(chosen, logging.WARNING))
     os.environ.setdefault("PYTHONUNBUFFERED", "1")

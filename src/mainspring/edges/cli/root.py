@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from mainspring.edges.cli import (
+    accounts,
     artifacts,
     cache,
     clock,
@@ -197,6 +198,7 @@ locks.register(app)
 artifacts.register(app)
 cache.register(app)
 status.register(app)
+accounts.register(app)
 clock.register(app)
 db.register(app)
 doctor.register(app)

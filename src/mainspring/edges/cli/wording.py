@@ -29,6 +29,8 @@ _SIGNS: Final = {
     "paused": ("‖", "yellow"),
     "disabled": ("–", "dim"),
     "on": ("●", "green"),
+    "revoked": ("⊘", "dim"),
+    "expired": ("○", "dim"),
     "ended": ("○", "dim"),
     "retried": ("↻", "yellow"),
     "lost": ("✗", "red"),
