@@ -84,8 +84,7 @@ def bind(host: str, port: int) -> socket.socket:
         bound.close()
         if error.errno == errno.EADDRINUSE:
             raise StoreUnavailable(
-                f"port {port} on {host} is taken by another program; choose one with --port, or leave the interface "
-                "out with --no-api"
+                f"port {port} on {host} is taken by another program; choose another with --port"
             ) from error
         raise StoreUnavailable(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return bound

@@ -109,6 +109,18 @@ class Accounts:
         """Return whether there is an account at all."""
         return bool(self.all())
 
+    def require_any(self, host: str) -> None:
+        """Refuse to be served on *host*, which other machines can reach, while nobody has an account.
+
+        Raises:
+            InvalidInput: nobody has.
+        """
+        if not self.any():
+            raise InvalidInput(
+                f"nobody has an account yet, and {host} can be reached from other machines; make one with "
+                "`mainspring users add NAME --role admin` first, or start on 127.0.0.1"
+            )
+
     def require(self, name: str) -> User:
         """Return the account of this name, or raise `UnknownName` with the nearest one."""
         found = self._database.read(lambda tx: stored.find_user(tx, name))

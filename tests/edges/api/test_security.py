@@ -205,3 +205,12 @@ def test_what_is_not_there_is_said(serve: Serve, key: Headers) -> None:
 )  # fmt: skip
 def test_what_cannot_be_reached_from_outside_is_known(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("GET", "keys", None), ("POST", "keys", {"name": "x"}), ("PUT", "self/password", {"old": GOOD, "new": GOOD})],
+)
+def test_where_accounts_are_switched_off_nobody_has_keys(serve: Serve, method: str, path: str, body: object) -> None:
+    answer = serve(auth=False).request(method, f"/api/v1/{path}", json=body)
+    assert (answer.status_code, "accounts are switched off here" in answer.json()["detail"]) == (409, True)

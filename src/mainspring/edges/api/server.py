@@ -40,8 +40,8 @@ class ApiServer:
             StoreUnavailable: the port is taken.
         """
         listening = self._listening
-        secret = self._first_admin()
         bound = bind(listening.host, listening.port)
+        secret = self._first_admin()
         self.address = listening.address(bound.getsockname()[1])
         secure = self.address.startswith("https:")
         local = None if listening.auth else local_principal(self._actor)
@@ -70,9 +70,5 @@ class ApiServer:
             return self._accounts.first_admin(self._actor) if self._listening.auth else None
         if not self._listening.auth:
             raise InvalidInput(f"without accounts the interface is served on loopback only, not on {host}")
-        if not self._accounts.any():
-            raise InvalidInput(
-                f"nobody has an account yet, and {host} can be reached from other machines; make one with "
-                "`mainspring users add NAME --role admin` first, or start on 127.0.0.1"
-            )
+        self._accounts.require_any(host)
         return None

@@ -112,9 +112,7 @@ def _check_and_begin_again(context: typer.Context, overrides: dict[str, object],
     project = load(context, overrides)
     loaded = project.loaded
     if serves:
-        from mainspring.edges.listening import check, listening_of
-
-        check(listening_of(loaded.settings, auth))
+        _check_listening(project, auth)
     if not project.database_address().startswith("sqlite:"):
         from mainspring.app import ensure_schema
 
@@ -126,6 +124,24 @@ def _check_and_begin_again(context: typer.Context, overrides: dict[str, object],
     sys.stderr.flush()
     words = [*sys.argv[1:], "--checked", str(loaded.root.absolute())]
     os.execv(sys.executable, [sys.executable, "-m", "mainspring", *words])  # noqa: S606 - our own command, no shell
+
+
+def _check_listening(project: Project, auth: bool) -> None:
+    """Refuse what could not be served, before anything is started that would then die of it again and again."""
+    from mainspring.edges.listening import check, is_loopback, listening_of
+
+    listening = listening_of(project.loaded.settings, auth)
+    check(listening)
+    if is_loopback(listening.host):
+        return
+    from mainspring.app import ensure_schema
+    from mainspring.edges.cli.opening import PATIENCE
+    from mainspring.services.accounts import Accounts
+
+    application = project.open(PATIENCE)
+    ensure_schema(application)
+    Accounts(application.database, application.clock).require_any(listening.host)
+    application.close()
 
 
 def scheduler(
@@ -149,8 +165,9 @@ def scheduler(
     project = load(context, _server(host, port))
     application = _open(project, supervised, replaces)
     process = make_scheduler(application, name)
-    process.start()
+    # First: a port that is taken must not leave a scheduler behind that nobody can reach.
     server = _serve(application, project, not no_auth) if with_api else None
+    process.start()
     signals.wait(application.clock)
     if server is not None:
         server.stop()

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from mainspring.domain.access import Forbidden, Reach, Right, Role, parse_role, reach
 from mainspring.edges.api.models import At, Given, Told
-from mainspring.edges.api.security import Asking, Gate, address_of, needs, public
+from mainspring.edges.api.security import Asking, Caller, Gate, address_of, needs, public
+from mainspring.errors import Conflict
 from mainspring.services.accounts import LOGIN_LASTS, Accounts, KeyMade, StoredKey, User
 
 router = APIRouter(tags=["accounts"])
@@ -22,6 +23,17 @@ _NO_CONTENT = HTTPStatus.NO_CONTENT
 def _accounts(request: Request) -> Accounts:
     gate: Gate = request.app.state.gate
     return gate.accounts
+
+
+def _own_account(who: Caller) -> str:
+    """Return the id of the account of whoever asks.
+
+    Raises:
+        Conflict: accounts are switched off, so there is none.
+    """
+    if not who.principal.user_id:
+        raise Conflict("accounts are switched off here (--no-auth), so there are no keys and passwords of one's own")
+    return who.principal.user_id
 
 
 Known = Annotated[Accounts, Depends(_accounts)]
@@ -136,7 +148,7 @@ def show_self(who: Asking) -> SelfTold:
 @needs(Right.SELF_WRITE)
 def set_own_password(who: Asking, accounts: Known, given: OwnPassword, response: Response) -> None:
     """Set the password of whoever asks; all their logins end."""
-    accounts.change_password(who.principal.user_id, given.old, given.new, who.address)
+    accounts.change_password(_own_account(who), given.old, given.new, who.address)
 
 
 @router.post("/sign-in", status_code=_NO_CONTENT, summary="Sign in with name and password")
@@ -218,7 +230,7 @@ def list_keys(who: Asking, accounts: Known, everybody: bool = False) -> list[Key
     """Return one's own keys, or, for administrators, everybody's."""
     if everybody and reach(who.principal, Right.ACCOUNTS_READ) is not Reach.ALL:
         raise Forbidden(Right.ACCOUNTS_READ, "only administrators see everybody's keys")
-    found = accounts.keys() if everybody else accounts.keys_of(who.principal.user_id)
+    found = accounts.keys() if everybody else accounts.keys_of(_own_account(who))
     return [_told(key, owner) for key, owner in found]
 
 
@@ -226,6 +238,7 @@ def list_keys(who: Asking, accounts: Known, everybody: bool = False) -> list[Key
 @needs(Right.SELF_WRITE)
 def create_key(who: Asking, accounts: Known, given: KeyGiven) -> KeyMadeTold:
     """Make a key for whoever asks; its secret is in this answer and nowhere else."""
+    _own_account(who)
     beyond = [s for s in given.scopes if not any(_within(s, have) for have in who.principal.scopes)]
     if beyond:
         raise Forbidden(Right.SELF_WRITE, f"a key cannot give what it has not itself: {', '.join(sorted(beyond))}")

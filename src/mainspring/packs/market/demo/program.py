@@ -57,7 +57,8 @@ class Program:
     def up(self, output: IO[bytes] | None = None) -> Up:
         """Start ``mainspring up``, its messages into *output* (default: the terminal)."""
         stderr = subprocess.STDOUT if output is not None else None
-        return Up(subprocess.Popen([*self._command(), "up"], env=self._environment, stdout=output, stderr=stderr))
+        words = [*self._command(), "up", "--port", "0"]
+        return Up(subprocess.Popen(words, env=self._environment, stdout=output, stderr=stderr))
 
     def _command(self) -> list[str]:
         return [sys.executable, "-m", "mainspring", "--config", str(self._folder.settings)]
