@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +34,24 @@ from mainspring.runtime.worker.attempt import AttemptContext
 from mainspring.runtime.worker.worker import Worker, WorkerOptions
 from mainspring.services import adoption
 from mainspring.services.artifacts import ArtifactRules, ArtifactStore
+from mainspring.services.auditing import Auditing
+from mainspring.services.backfill import Backfilling
 from mainspring.services.caching import Caching
 from mainspring.services.catalog import Catalog
 from mainspring.services.dead_letters import DeadLetters
+from mainspring.services.defining import Defining, Surroundings
 from mainspring.services.editing import Editing
 from mainspring.services.enqueue import Enqueuer, Placed, Request
 from mainspring.services.locks import Locking
 from mainspring.services.maintenance import Retention
+from mainspring.services.ordering import Ordering
 from mainspring.services.packs import PackDoor, PackEvents, find_pack, make_tables
+from mainspring.services.queues import Queueing
 from mainspring.services.reading import Reading
 from mainspring.services.resources import AppliedResources, ResourceLimits, Resources
 from mainspring.services.runs import Steering
 from mainspring.services.schedules import Applied, Scheduling
+from mainspring.services.statistics import Figures, figures
 from mainspring.store import limiting, migrate, tables
 from mainspring.store.database import Database, Tx
 from mainspring.store.hints import READY, SCHEDULES
@@ -91,10 +97,14 @@ class Application:
     """A database with the services on it: what edges and clients hold."""
 
     def __init__(
-        self, database: Database, clock: Clock | None = None, files: tuple[Path, ArtifactRules] | None = None
+        self,
+        database: Database,
+        clock: Clock | None = None,
+        files: tuple[Path, ArtifactRules] | None = None,
+        around: Surroundings | None = None,
     ) -> None:
-        """Open the services; *files* says where artifacts lie."""
-        self.database, self.clock, self._files = database, clock or SystemClock(), files
+        """Open the services; *files* says where artifacts lie, *around* what holds for schedules handed over."""
+        self.database, self.clock, self._files, self._around = database, clock or SystemClock(), files, around
 
     @cached_property
     def artifacts(self) -> ArtifactStore:
@@ -141,6 +151,36 @@ class Application:
     def reading(self) -> Reading:
         """Answers questions."""
         return Reading(self.database, self.clock)
+
+    @cached_property
+    def defining(self) -> Defining:
+        """Reads schedules that somebody hands over."""
+        return Defining(self.database, self.clock, self._around)
+
+    @cached_property
+    def backfilling(self) -> Backfilling:
+        """Makes up for fire times."""
+        return Backfilling(self.database, self.clock)
+
+    @cached_property
+    def ordering(self) -> Ordering:
+        """Makes runs of tasks that are known by name alone."""
+        return Ordering(self.database, self.clock)
+
+    @cached_property
+    def queueing(self) -> Queueing:
+        """Acts on queues."""
+        return Queueing(self.database, self.clock)
+
+    @cached_property
+    def auditing(self) -> Auditing:
+        """Reads who did what."""
+        return Auditing(self.database)
+
+    @cached_property
+    def figures(self) -> Callable[..., Figures]:
+        """Counts what attempts did."""
+        return partial(figures, self.database)
 
     @cached_property
     def dead_letters(self) -> DeadLetters:
@@ -307,7 +347,8 @@ class Project:
         settings = self.loaded.settings
         hints = self.loaded.hints_address()
         database = open_database(self.database_address(), settings.database_schema, retry_for, hints)
-        return Application(database, self.clock, (self.artifact_folder, self.artifact_rules))
+        files, around = (self.artifact_folder, self.artifact_rules), Surroundings.of(settings)
+        return Application(database, self.clock, files, around)
 
     def worker_options(self, name: str | None = None) -> WorkerOptions:
         """Return what a worker of this project serves, and how it stops."""

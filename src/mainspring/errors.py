@@ -94,6 +94,16 @@ class LockLost(MainspringError):
         self.name, self.fence = name, fence
 
 
+class VersionMismatch(Conflict):
+    """A thing is no longer as whoever wants to change it has seen it; carries its version now."""
+
+    def __init__(self, kind: str, name: str, version: int) -> None:
+        super().__init__(
+            f"{kind} {name!r} is at version {version} now: somebody has changed it since you looked; look again"
+        )
+        self.version = version
+
+
 class ParametersInvalid(InvalidInput):
     """Parameters do not fit the task's function."""
 

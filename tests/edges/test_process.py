@@ -316,7 +316,11 @@ class TestUp:
         self, project: Path, postgres_database: str
     ) -> None:
         done = subprocess.run(
-            [*COMMAND, "--database", postgres_database, "up", "--no-api"], cwd=project, capture_output=True, text=True, check=False
+            [*COMMAND, "--database", postgres_database, "up", "--no-api"],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
         assert done.returncode == 5
@@ -326,7 +330,11 @@ class TestUp:
     def test_a_server_that_is_not_there_is_refused_before_anything_starts(self, project: Path) -> None:
         address = "postgresql://me:hush-hush@127.0.0.1:1/none"
         done = subprocess.run(
-            [*COMMAND, "--database", address, "up", "--no-api"], cwd=project, capture_output=True, text=True, check=False
+            [*COMMAND, "--database", address, "up", "--no-api"],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
         assert (done.returncode, done.stderr.count("error:"), "hush" in done.stderr) == (5, 1, False)

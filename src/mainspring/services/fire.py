@@ -133,7 +133,7 @@ class Firer:
             try:
                 self._require_zones(schedule)
                 plan = _plan_around(spec, position, now, early.get(position.schedule_id, frozenset()))
-                firings.append(self._firing(spec, plan, now, sorted(runs)))
+                firings.append(self._firing(spec, plan, now, sorted(runs), schedule.owner_id))
             except StoreUnavailable:
                 raise
             except (MainspringError, ValueError, OverflowError) as error:
@@ -164,12 +164,14 @@ class Firer:
         self._aside[schedule.position.schedule_id] = self._clock.monotonic() + _SET_ASIDE
         _log.error("schedule_not_fired schedule=%s error=%r; it is tried again in a minute", schedule.name, error)
 
-    def _firing(self, spec: ScheduleSpec, plan: FirePlan, now: datetime, unfinished: Sequence[RunId]) -> Firing:
+    def _firing(
+        self, spec: ScheduleSpec, plan: FirePlan, now: datetime, unfinished: Sequence[RunId], owner_id: str
+    ) -> Firing:
         runs: list[NewRun] = []
         messages = []
         before = tuple(unfinished)
         for occurrence in plan.fired:
-            made = self._runs(spec, plan, occurrence, before if occurrence.waits else ())
+            made = self._runs(spec, plan, occurrence, before if occurrence.waits else (), owner_id)
             runs += made
             before = tuple(run.id for run in made)
             if spec.pack is not None:
@@ -177,13 +179,13 @@ class Firer:
         return Firing(plan, tuple(runs), tuple(messages))
 
     def _runs(
-        self, spec: ScheduleSpec, plan: FirePlan, occurrence: Occurrence, needs: tuple[RunId, ...]
+        self, spec: ScheduleSpec, plan: FirePlan, occurrence: Occurrence, needs: tuple[RunId, ...], owner_id: str
     ) -> list[NewRun]:
         position, fire_at = plan.position, occurrence.fire_at
         due_at = fire_at + spec.jitter_for(fire_at)
         kind, reason = RunKind.SCHEDULED, occurrence.reason
         origin = (position.schedule_id, position.version)
-        return runs_of(self._directory, spec, *origin, kind, due_at, reason, fire_at, needs)
+        return runs_of(self._directory, spec, *origin, kind, due_at, reason, fire_at, needs, owner_id)
 
     def _write(self, batch: Sequence[Firing], now: datetime) -> FireResult:
         try:

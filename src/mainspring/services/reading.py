@@ -234,9 +234,9 @@ class Reading:
         rows = self._database.read(lambda tx: tables.list_sessions(tx, live_only=live_only))
         return [SessionView(**{name: getattr(row, name) for name in SessionView.__slots__}) for row in rows]
 
-    def ledger(self, schedule_id: ScheduleId, most: int = 50) -> Sequence[LedgerRow]:
+    def ledger(self, schedule_id: ScheduleId, most: int = 50, before: datetime | None = None) -> Sequence[LedgerRow]:
         """Return what became of a schedule's fire times, newest first."""
-        return self._database.read(lambda tx: ledger.rows_of(tx, schedule_id, most))
+        return self._database.read(lambda tx: ledger.rows_of(tx, schedule_id, most, before))
 
     def tasks(self) -> dict[str, tables.StoredTask]:
         """Return all tasks that workers have described, by name."""

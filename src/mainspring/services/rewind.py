@@ -8,10 +8,11 @@ from typing import Final
 
 from mainspring.clock import Clock
 from mainspring.domain.spec import ScheduleSpec
-from mainspring.errors import Conflict, InvalidInput, StoreUnavailable, UnknownName
+from mainspring.errors import Conflict, InvalidInput, StoreUnavailable
 from mainspring.ids import ScheduleId
 from mainspring.services.clock_guard import require_sound
 from mainspring.services.fire import computed_with
+from mainspring.services.schedules import require_schedule
 from mainspring.store import rewinding
 from mainspring.store import schedules as stored
 from mainspring.store.database import Database
@@ -70,7 +71,7 @@ class Rewinding:
             Conflict: the clock of this machine is in doubt.
         """
         now = self._sound_now(to)
-        ahead = [one.name for one in self._database.read(stored.list_schedules) if one.position.mark > now]
+        ahead = [one.id for one in self._database.read(stored.list_schedules) if one.position.mark > now]
         return [self.rewind(name, to, actor, again=again, dry_run=dry_run) for name in ahead]
 
     def _sound_now(self, to: datetime) -> datetime:
@@ -81,11 +82,7 @@ class Rewinding:
         return now
 
     def _require(self, name: str) -> StoredSchedule:
-        found = self._database.read(lambda tx: stored.find_schedule(tx, name))
-        if found is None:
-            names = [one.name for one in self._database.read(stored.list_schedules)]
-            raise UnknownName("schedule", name, names)
-        return found
+        return require_schedule(self._database, name)
 
     def _one(
         self, old: StoredSchedule, to: datetime, now: datetime, actor: str, *, again: bool, dry_run: bool

@@ -25,6 +25,7 @@ def runs_of(
     reason: str,
     fire_at: datetime | None = None,
     needs: tuple[RunId, ...] = (),
+    owner_id: str = "",
 ) -> list[NewRun]:
     """Return the runs of one fire time, or of one start by hand; *reason* is kept in their snapshot."""
     decided = directory.decide(
@@ -58,6 +59,7 @@ def runs_of(
                 fire_at=fire_at,
                 member=member_text(member),
                 labels=labels,
+                owner_id=owner_id,
                 snapshot=body,
                 needs=needs,
                 key=directory.key_of(spec.task, parameters, fire_at or due_at),

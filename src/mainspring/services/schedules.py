@@ -16,7 +16,7 @@ from mainspring.clock import Clock
 from mainspring.domain.occurrences import Pause, plan_firing
 from mainspring.domain.runs import RunKind
 from mainspring.domain.spec import ScheduleSpec
-from mainspring.errors import Conflict, InvalidInput, MainspringError, StoreUnavailable, UnknownName
+from mainspring.errors import Conflict, InvalidInput, MainspringError, StoreUnavailable, UnknownName, VersionMismatch
 from mainspring.ids import RunId, ScheduleId
 from mainspring.services.clock_guard import require_sound
 from mainspring.services.directory import Directory
@@ -33,6 +33,10 @@ from mainspring.store.schema import schedules
 _log = logging.getLogger("mainspring.schedules")
 _TRIES: Final = 50
 _BATCH: Final = 200
+FROM_API: Final = "api"
+"""The source of schedules that people and programs keep through the interface."""
+Which = str | StoredSchedule
+"""A schedule, or its id or name."""
 _PAUSE: Final = 0.02
 _NEVER: Final = threading.Event()
 
@@ -70,16 +74,40 @@ class Scheduling:
         self._firer = Firer(database, clock)
         self._computed_with = computed_with()
 
-    def all(self) -> list[StoredSchedule]:
-        """Return all schedules by name."""
-        return self._database.read(stored.list_schedules)
+    def all(self, owner_id: str | None = None, task: str | None = None) -> list[StoredSchedule]:
+        """Return all schedules by name; only those of an account, or of a task, if given."""
+        return self._database.read(lambda tx: stored.list_schedules(tx, None, owner_id, task))
 
-    def require(self, name: str) -> StoredSchedule:
-        """Return the schedule of this name, or raise `UnknownName` with the nearest one."""
-        found = self._database.read(lambda tx: stored.find_schedule(tx, name))
-        if found is None:
-            raise UnknownName("schedule", name, [s.name for s in self.all()])
-        return found
+    def require(self, which: str, owner_id: str | None = None) -> StoredSchedule:
+        """Return the schedule of this id or name, among those of an account if given; see `require_schedule`."""
+        return require_schedule(self._database, which, owner_id)
+
+    def create(self, spec: ScheduleSpec, owner_id: str, actor: str) -> StoredSchedule:
+        """Add a schedule that belongs to an account.
+
+        Raises:
+            Conflict: the account has one of this name.
+        """
+        taken = self._database.read(lambda tx: stored.find_schedule(tx, spec.name, owner_id))
+        if taken is not None or not self._add(spec, FROM_API, actor, owner_id):
+            raise Conflict(f"schedule {spec.name!r} exists already; edit it, or take another name")
+        return self.require(spec.name, owner_id)
+
+    def edit(self, schedule: StoredSchedule, spec: ScheduleSpec, actor: str, version: int) -> StoredSchedule:
+        """Replace the spec of a schedule that still is at this version.
+
+        Raises:
+            VersionMismatch: somebody has edited it since.
+            Conflict: a file says what it is.
+        """
+        require_editable(schedule)
+
+        def edit(tx: Tx, old: StoredSchedule, now: datetime) -> bool:
+            if old.version != version:
+                raise VersionMismatch("schedule", old.name, old.version)
+            return stored.edit_schedule(tx, old, spec, old.source, now, actor, self._computed_with)
+
+        return self._change(schedule, edit)
 
     def apply(self, specs: Sequence[ScheduleSpec], source: str, actor: str) -> Applied:
         """Make the schedules that came from *source* equal to *specs*: add, edit and remove what differs.
@@ -94,7 +122,7 @@ class Scheduling:
             done[self.put(spec, source, actor)].append(spec.name)
         gone = [name for name, s in sorted(known.items()) if s.source == source and name not in wanted]
         for name in gone:
-            self._delete_if_there(name, actor)
+            self._delete_if_there(known[name], actor)
         return Applied(tuple(done["added"]), tuple(done["edited"]), tuple(gone), tuple(done["unchanged"]))
 
     def require_ours(self, specs: Sequence[ScheduleSpec], source: str) -> dict[str, StoredSchedule]:
@@ -103,7 +131,7 @@ class Scheduling:
         Raises:
             Conflict: one has.
         """
-        known = {schedule.name: schedule for schedule in self.all()}
+        known = {schedule.name: schedule for schedule in self.all(owner_id="")}
         for spec in specs:
             other = known.get(spec.name)
             if other is not None and other.source != source:
@@ -120,15 +148,18 @@ class Scheduling:
             return "added"
         if old is not None and old.spec.to_text() == spec.to_text():
             return "unchanged"
-        self._change(spec.name, partial(_edit, spec=spec, source=source, actor=actor, with_data=self._computed_with))
+        self._change(
+            old or self.require(spec.name, ""),
+            partial(_edit, spec=spec, source=source, actor=actor, with_data=self._computed_with),
+        )
         return "edited"
 
-    def _add(self, spec: ScheduleSpec, source: str, actor: str) -> bool:
+    def _add(self, spec: ScheduleSpec, source: str, actor: str, owner_id: str = "") -> bool:
         """Add the schedule; return False when another process has done so at the same moment."""
         require_sound(self._database, self._clock)
         now, with_data = self._clock.now(), self._computed_with
         try:
-            self._database.write(lambda tx: stored.add_schedule(tx, spec, source, now, actor, with_data))
+            self._database.write(lambda tx: stored.add_schedule(tx, spec, source, now, actor, with_data, owner_id))
         except Exception as error:
             if not is_conflict(error):
                 raise
@@ -136,13 +167,13 @@ class Scheduling:
         self._database.sender.send(SCHEDULES)
         return True
 
-    def _delete_if_there(self, name: str, actor: str) -> None:
+    def _delete_if_there(self, schedule: StoredSchedule, actor: str) -> None:
         try:
-            self.delete(name, actor)
+            self.delete(schedule, actor)
         except UnknownName:
-            _log.debug("schedule_gone schedule=%s; another process has deleted it", name)
+            _log.debug("schedule_gone schedule=%s; another process has deleted it", schedule.name)
 
-    def pause(self, name: str, actor: str, reason: str = "", until: datetime | None = None) -> StoredSchedule:
+    def pause(self, which: Which, actor: str, reason: str = "", until: datetime | None = None) -> StoredSchedule:
         """Pause a schedule from now on; its fire times are recorded as skipped until it is resumed.
 
         Raises:
@@ -152,39 +183,43 @@ class Scheduling:
         now = self._clock.now()
         if until is not None and until <= now:
             raise InvalidInput(f"pause until {until.isoformat()} is not in the future")
-        if (pause := self.require(name).paused_now(now)) is not None:
-            raise Conflict(f"schedule {name!r} is {pause.in_words()} already; resume it first to change that")
+        schedule = self._of(which)
+        if (pause := schedule.paused_now(now)) is not None:
+            raise Conflict(f"schedule {schedule.name!r} is {pause.in_words()} already; resume it first to change that")
         return self._change(
-            name,
+            schedule,
             lambda tx, old, now: stored.pause_schedule(
                 tx, old, Pause(old.position.begins_anew(now), until, actor, reason), actor
             ),
         )
 
-    def resume(self, name: str, actor: str) -> StoredSchedule:
+    def resume(self, which: Which, actor: str) -> StoredSchedule:
         """End the pause of a schedule; it fires again from its next fire time on.
 
         Raises:
             Conflict: it is not paused.
         """
-        if self.require(name).paused_now(self._clock.now()) is None:
-            raise Conflict(f"schedule {name!r} is not paused")
-        return self._change(name, lambda tx, old, now: stored.resume_schedule(tx, old, now, actor))
+        schedule = self._of(which)
+        if schedule.paused_now(self._clock.now()) is None:
+            raise Conflict(f"schedule {schedule.name!r} is not paused")
+        return self._change(schedule, lambda tx, old, now: stored.resume_schedule(tx, old, now, actor))
 
-    def delete(self, name: str, actor: str) -> None:
+    def delete(self, which: Which, actor: str) -> None:
         """Delete a schedule; its ledger and its runs stay."""
-        self._change(name, lambda tx, old, now: stored.delete_schedule(tx, old, now, actor))
+        self._change(self._of(which), lambda tx, old, now: stored.delete_schedule(tx, old, now, actor))
 
-    def trigger(self, name: str, actor: str) -> list[RunId]:
+    def trigger(self, which: Which, actor: str) -> list[RunId]:
         """Start the runs of a schedule now, by hand; the ledger is not touched. Return their ids.
 
         Raises:
             DuplicateRun: its task is unique, and such a run is there already; nothing was started.
         """
-        schedule = self.require(name)
+        schedule = self._of(which)
         now = self._clock.now()
         kind, reason = RunKind.MANUAL, f"triggered by {actor}"
-        runs = runs_of(self._directory, schedule.spec, schedule.id, schedule.version, kind, now, reason)
+        runs = runs_of(
+            self._directory, schedule.spec, schedule.id, schedule.version, kind, now, reason, owner_id=schedule.owner_id
+        )
         # Made once: a transaction that is done again after a lost reply must not tell the pack twice.
         messages = [] if schedule.spec.pack is None else [pack_message(schedule.spec, now, runs, now)]
 
@@ -193,7 +228,7 @@ class Scheduling:
             queueing.insert_runs(tx, settled.fresh, now)
             ids = [settled.stand_ins.get(run.id, run.id) for run in runs]
             tx.many("insert_outbox", [(*message, tx.at(now)) for message in messages])
-            stored.write_audit(tx, now, actor, "schedule.trigger", name, {"runs": ids})
+            stored.write_audit(tx, now, actor, "schedule.trigger", schedule.name, {"runs": ids})
             return ids
 
         ids = self._database.write(work)
@@ -214,7 +249,10 @@ class Scheduling:
         batches = [ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH)]
         return sum(self._database.write(partial(_recompute, batch, self._computed_with)) for batch in batches)
 
-    def _change(self, name: str, edit: Callable[[Tx, StoredSchedule, datetime], bool]) -> StoredSchedule:
+    def _of(self, which: Which) -> StoredSchedule:
+        return self.require(which) if isinstance(which, str) else which
+
+    def _change(self, schedule: StoredSchedule, edit: Callable[[Tx, StoredSchedule, datetime], bool]) -> StoredSchedule:
         """Settle the schedule up to now, then *edit* it if it still stands there; else once more.
 
         Raises:
@@ -223,23 +261,26 @@ class Scheduling:
         require_sound(self._database, self._clock)
         for _ in range(_TRIES):
             now = self._clock.now()
-            old = self._settled(name, now)
+            old = self._settled(schedule, now)
             # What was decided while this waited for its turn to write stays as it was decided.
             now = max(now, min(old.position.mark, self._clock.now()))
             if self._database.write(lambda tx, old=old, now=now: edit(tx, old, now)):  # type: ignore[misc]
                 self._database.sender.send(SCHEDULES)
                 found = self._database.read(lambda tx, old=old: stored.get_schedule(tx, old.id))  # type: ignore[misc]
                 return found or old
-        raise StoreUnavailable(f"schedule {name!r} kept moving on while it was being changed; try again")
+        raise StoreUnavailable(f"schedule {schedule.name!r} kept moving on while it was being changed; try again")
 
-    def _settled(self, name: str, now: datetime) -> StoredSchedule:
+    def _settled(self, seen: StoredSchedule, now: datetime) -> StoredSchedule:
         stuck = 0
         while stuck < _TRIES:
-            schedule = self.require(name)
+            schedule = self._database.read(lambda tx: stored.get_schedule(tx, seen.id))
+            if schedule is None:
+                raise UnknownName("schedule", seen.name, [one.name for one in self.all(owner_id=seen.owner_id)])
             if schedule.next_at is None or schedule.next_at > now:
                 return schedule
             text, position = schedule.spec.to_text(), schedule.position
-            due = DueSchedule(schedule.name, text, position, schedule.next_at, schedule.computed_with)
+            with_data, owner_id = schedule.computed_with, schedule.owner_id
+            due = DueSchedule(schedule.name, text, position, schedule.next_at, with_data, owner_id)
             if not plan_firing(schedule.spec, schedule.position, now, most=1).occurrences:
                 return schedule
             if not self._firer.settle(due, now):
@@ -247,7 +288,39 @@ class Scheduling:
                 # A scheduler holds it for a moment.
                 self._clock.wait(_NEVER, _PAUSE)
         raise StoreUnavailable(
-            f"schedule {name!r} cannot be changed: its fire times up to now cannot be recorded; the log says why"
+            f"schedule {seen.name!r} cannot be changed: its fire times up to now cannot be recorded; the log says why"
+        )
+
+
+def require_schedule(database: Database, which: str, owner_id: str | None = None) -> StoredSchedule:
+    """Return the schedule of this id or name, among those of an account if given.
+
+    A name means the one that nobody owns, else the only one of that name.
+
+    Raises:
+        UnknownName: there is none; names the nearest one.
+        Conflict: several accounts have one of that name.
+    """
+    found = database.read(lambda tx: stored.find_schedules(tx, which, owner_id))
+    if not found:
+        known = database.read(lambda tx: stored.list_schedules(tx, None, owner_id))
+        raise UnknownName("schedule", which, [one.name for one in known])
+    if len(found) > 1 and found[0].owner_id:
+        ids = ", ".join(one.id for one in found[:5])
+        raise Conflict(f"several accounts have a schedule {which!r}; name one by its id: {ids}")
+    return found[0]
+
+
+def require_editable(schedule: StoredSchedule) -> None:
+    """Refuse to change the definition of a schedule that a file says: the next look at the file would undo it.
+
+    Raises:
+        Conflict: says where it comes from.
+    """
+    if schedule.source != FROM_API:
+        raise Conflict(
+            f"schedule {schedule.name!r} comes from {schedule.source} and is changed there; here it can be paused, "
+            "resumed and triggered"
         )
 
 

@@ -28,6 +28,7 @@ class DueSchedule:
     next_at: datetime | None
     computed_with: str
     """Versions of the zone and calendar data that gave its next fire time."""
+    owner_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,12 @@ def _due(tx: Tx, row: Row) -> DueSchedule:
         reason,
         next_at,
         computed_with,
+        owner_id,
     ) = row
     instant = _optional(tx)
     pause = None if paused_at is None else Pause(tx.instant(paused_at), instant(paused_until), by or "", reason or "")
     position = Position(schedule_id, version, instant(last_at), tx.instant(effective_at), instant(catch_up), pause)
-    return DueSchedule(name, spec, position, instant(next_at), computed_with)
+    return DueSchedule(name, spec, position, instant(next_at), computed_with, owner_id)
 
 
 def _optional(tx: Tx) -> Callable[[Any], datetime | None]:
@@ -212,9 +214,11 @@ class LedgerRow:
     recorded_at: datetime
 
 
-def rows_of(tx: Tx, schedule_id: ScheduleId, most: int) -> list[LedgerRow]:
-    """Return the ledger of a schedule, newest first."""
+def rows_of(tx: Tx, schedule_id: ScheduleId, most: int, before: datetime | None = None) -> list[LedgerRow]:
+    """Return the ledger of a schedule, newest first, at most *most* rows, of fire times before *before*."""
     query = select(occurrences).where(occurrences.c.schedule_id == schedule_id)
+    if before is not None:
+        query = query.where(occurrences.c.fire_at < before)
     return [
         LedgerRow(
             row.fire_at, row.until_at, row.n, Outcome(row.outcome), Cause(row.cause) if row.cause else None, row.reason,

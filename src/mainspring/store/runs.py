@@ -62,6 +62,8 @@ class StoredRun:
     """When somebody decided what becomes of it after its failure; its state's reason says what."""
     failure_signature: str | None
     replay_of: RunId | None
+    owner_id: str
+    """The account that it belongs to; empty for what nobody owns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class RunFilter:
     queue: str | None = None
     schedule: str | None = None
     labels: Mapping[str, str] | None = None
+    owner_id: str | None = None
+    """Whose runs; None means everybody's."""
 
 
 _LISTED = [column for column in runs.c if column.name in StoredRun.__slots__]
@@ -142,6 +146,8 @@ def filtered(query: Select[Any], wanted: RunFilter) -> Select[Any]:
         query = query.where(runs.c.queue == wanted.queue)
     if wanted.schedule is not None:
         query = query.where(schedules.c.name == wanted.schedule)
+    if wanted.owner_id is not None:
+        query = query.where(runs.c.owner_id == wanted.owner_id)
     for name, value in (wanted.labels or {}).items():
         query = query.where(_has_label(name, value))
     return query

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Row
 from mainspring.domain.occurrences import Pause, Position
 from mainspring.domain.spec import ScheduleSpec, spec_from_text
 from mainspring.encoding import encode
-from mainspring.ids import ScheduleId, uuid7
+from mainspring.ids import ScheduleId, is_id, uuid7
 from mainspring.store.database import Tx, admit
 from mainspring.store.schema import audit, schedule_versions, schedules
 
@@ -32,6 +32,8 @@ class StoredSchedule:
     computed_with: str
     created_at: datetime
     updated_at: datetime
+    owner_id: str = ""
+    """The account that it belongs to; empty for what nobody owns, such as those of files."""
 
     @property
     def enabled(self) -> bool:
@@ -57,11 +59,23 @@ def get_schedule(tx: Tx, schedule_id: ScheduleId) -> StoredSchedule | None:
     return None if row is None else _stored(row)
 
 
-def list_schedules(tx: Tx, source: str | None = None) -> list[StoredSchedule]:
-    """Return all schedules by name, or those that came from *source*."""
-    query = _query().order_by(schedules.c.name)
-    if source is not None:
-        query = query.where(schedules.c.source == source)
+def find_schedules(tx: Tx, which: str, owner_id: str | None = None) -> list[StoredSchedule]:
+    """Return the schedule of this id, or those of this name; only those of an account if given."""
+    columns = schedules.c
+    query = _query().where(columns.id == which.lower() if is_id(which) else columns.name == which)
+    if owner_id is not None:
+        query = query.where(columns.owner_id == owner_id)
+    return [_stored(row) for row in tx.core(query.order_by(columns.owner_id))]
+
+
+def list_schedules(
+    tx: Tx, source: str | None = None, owner_id: str | None = None, task: str | None = None
+) -> list[StoredSchedule]:
+    """Return all schedules by name, or those that came from *source*, belong to an account, or run a task."""
+    query = _query().order_by(schedules.c.name, schedules.c.id)
+    for column, wanted in ((schedules.c.source, source), (schedules.c.owner_id, owner_id), (schedules.c.task, task)):
+        if wanted is not None:
+            query = query.where(column == wanted)
     return [_stored(row) for row in tx.core(query)]
 
 
@@ -76,21 +90,23 @@ def _stored(row: Row[Any]) -> StoredSchedule:
     position = Position(row.id, row.version, row.last_at, row.effective_at, row.catch_up_until, pause)
     return StoredSchedule(
         row.id, row.name, row.version, spec_from_text(row.spec), row.source, position, row.next_at,
-        row.computed_with, row.created_at, row.updated_at,
+        row.computed_with, row.created_at, row.updated_at, row.owner_id,
     )  # fmt: skip
 
 
-def add_schedule(tx: Tx, spec: ScheduleSpec, source: str, now: datetime, actor: str, computed_with: str) -> ScheduleId:
+def add_schedule(
+    tx: Tx, spec: ScheduleSpec, source: str, now: datetime, actor: str, computed_with: str, owner_id: str = ""
+) -> ScheduleId:
     """Add a schedule that fires from *now* on."""
     admit(tx)
     if tx.repeated and _landed(tx, now, actor, "schedule.add", spec.name):
-        return ScheduleId(
-            tx.core(_query().with_only_columns(schedules.c.id).where(schedules.c.name == spec.name)).scalar_one()
-        )
+        same = and_(schedules.c.name == spec.name, schedules.c.owner_id == owner_id)
+        return ScheduleId(tx.core(_query().with_only_columns(schedules.c.id).where(same)).scalar_one())
     schedule_id = ScheduleId(uuid7())
     tx.core(
         insert(schedules).values(
             id=schedule_id,
+            owner_id=owner_id,
             version=1,
             source=source,
             effective_at=now,

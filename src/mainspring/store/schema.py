@@ -126,6 +126,19 @@ sign_in_failures = Table(
 )
 """How often signing in failed in a row, by account and by address; until then the next try is refused unseen."""
 
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("account", String(200), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("status", Integer),
+    Column("headers", Json),
+    Column("body", Text),
+    Column("created_at", Instant, nullable=False, index=True),
+)
+"""Answers to requests that may be sent again; without a status the first of them is under way."""
+
 tasks = Table(
     "tasks",
     metadata,

@@ -14,7 +14,8 @@ from mainspring.app import Application
 from mainspring.domain.access import Right
 from mainspring.edges.api.limits import Bounds
 from mainspring.edges.api.problems import MEDIA_TYPE, PROBLEM_SCHEMA, install
-from mainspring.edges.api.routes import accounts, health, sign_in
+from mainspring.edges.api.repeatable import PARAMETER, Repeatable
+from mainspring.edges.api.routes import accounts, dead_letters, health, installation, runs, schedules, sign_in
 from mainspring.edges.api.security import Gate, Route, guard, needs, routes_of
 from mainspring.version import VERSION
 
@@ -38,8 +39,9 @@ def make_app(application: Application, gate: Gate, packs: Sequence[APIRouter] = 
     )  # fmt: skip
     app.state.application, app.state.gate = application, gate
     install(app)
-    for router in (accounts.router, health.router, _documents()):
-        app.include_router(router, prefix=PREFIX)
+    for part in (runs, schedules, dead_letters, installation, accounts, health):
+        app.include_router(part.router, prefix=PREFIX)
+    app.include_router(_documents(), prefix=PREFIX)
     for router in (sign_in.router, *packs):
         app.include_router(router)
     _refuse_twins(app)
@@ -72,7 +74,10 @@ def document(app: FastAPI) -> dict[str, Any]:
         for route in routes_of(app):
             for method in route.methods:
                 if route.path in found["paths"]:
-                    _describe(found["paths"][route.path][method.lower()], route.right)
+                    operation = found["paths"][route.path][method.lower()]
+                    _describe(operation, route.right)
+                    if method == "POST" and isinstance(route.kind, Repeatable):
+                        operation.setdefault("parameters", []).append(PARAMETER)
         app.openapi_schema = found
     return app.openapi_schema
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from fastapi import Query
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
+
+from mainspring.domain.priority import parse_priority
+from mainspring.errors import InvalidInput
+from mainspring.ids import is_id
 
 T = TypeVar("T")
 
-MOST: int = 200
+MOST: Final = 200
 """The longest page of a list."""
 
 
@@ -19,6 +25,79 @@ def _text(moment: datetime) -> str:
 
 At = Annotated[datetime, PlainSerializer(_text, when_used="json")]
 """An instant in UTC, with microseconds: ``2026-11-27T07:30:00.000000Z``."""
+
+
+def _moment(value: object) -> datetime:
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise ValueError("must be an instant with its offset, such as 2026-12-01T09:00:00Z")
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years that can be used") from None
+
+
+Moment = Annotated[
+    datetime,
+    PlainValidator(_moment),
+    PlainSerializer(_text, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""An instant that somebody sends: ISO 8601 with an offset."""
+
+
+def _priority(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    try:
+        return parse_priority(value)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+
+
+Priority = Annotated[
+    int,
+    BeforeValidator(_priority),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": 9},
+                {"type": "string", "enum": ["high", "normal", "low"]},
+            ]
+        }
+    ),
+]
+"""high, normal, low, or 0 (last) to 9 (first)."""
+Seconds = Annotated[float, Field(gt=0, le=366 * 86_400, allow_inf_nan=False, strict=False)]
+Limit = Annotated[int, Query(ge=1, le=MOST, description="The longest that the page may be.")]
+Cursor = Annotated[str | None, Query(description="`next` of the page before.", max_length=100)]
+
+
+def span(seconds: float | None) -> timedelta | None:
+    """Return seconds as a duration."""
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
+def after_cursor(cursor: str | None) -> str | None:
+    """Return the id after which a page goes on.
+
+    Raises:
+        InvalidInput: no page has given this cursor.
+    """
+    if cursor is None:
+        return None
+    if not is_id(cursor):
+        raise InvalidInput(f"cursor {cursor!r} was given by no page; pass `next` of the page before, or leave it out")
+    return cursor.lower()
+
+
+def page(found: Sequence[Any], most: int, told: Callable[[Any], T]) -> Page[T]:
+    """Return a page of *found*, of which one more than *most* was asked for; items are told from by their ids."""
+    items = found[:most]
+    return Page(items=[told(item) for item in items], next=items[-1].id if len(found) > most else None)
 
 
 class Given(BaseModel):

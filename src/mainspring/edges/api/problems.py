@@ -22,8 +22,15 @@ from mainspring.errors import (
     StoreFull,
     StoreUnavailable,
     UnknownName,
+    VersionMismatch,
 )
 from mainspring.services.accounts import SignInRefused, TooManyTries
+from mainspring.services.defining import DefinitionInvalid
+
+
+class PreconditionNeeded(InvalidInput):
+    """A change must say which version of a thing it is based on."""
+
 
 _log = logging.getLogger("mainspring.api")
 MEDIA_TYPE: Final = "application/problem+json"
@@ -36,6 +43,8 @@ _STATUS: Final[tuple[tuple[type[MainspringError], HTTPStatus], ...]] = (
     (TooManyTries, HTTPStatus.TOO_MANY_REQUESTS),
     (Forbidden, HTTPStatus.FORBIDDEN),
     (NotFound, HTTPStatus.NOT_FOUND),
+    (PreconditionNeeded, HTTPStatus.PRECONDITION_REQUIRED),
+    (VersionMismatch, HTTPStatus.PRECONDITION_FAILED),
     (Conflict, HTTPStatus.CONFLICT),
     (InvalidInput, HTTPStatus.UNPROCESSABLE_ENTITY),
     (StoreFull, HTTPStatus.INSUFFICIENT_STORAGE),
@@ -89,6 +98,10 @@ def answer(error: MainspringError) -> JSONResponse:
         headers["Retry-After"] = str(int(error.retry_after.total_seconds()))
     if isinstance(error, ParametersInvalid):
         more["errors"] = [{"field": "parameters", "detail": text} for text in error.problems]
+    if isinstance(error, DefinitionInvalid):
+        more["errors"] = [
+            {"field": f"definition.{where}".rstrip("."), "detail": said} for where, said in error.problems
+        ]
     return problem(status, str(error), headers=headers, kind=type(error).__name__, **more)
 
 

@@ -17,6 +17,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.datastructures import URL
 
+from mainspring.app import Application
 from mainspring.domain.access import (
     Forbidden,
     NotSignedIn,
@@ -195,6 +196,15 @@ Asking = Annotated[Caller, Depends(_caller)]
 """The parameter by which an endpoint learns who asks."""
 
 
+def _application(request: Request) -> Application:
+    found: Application = request.app.state.application
+    return found
+
+
+Known = Annotated[Application, Depends(_application)]
+"""The parameter by which an endpoint gets the services."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """A route as it is served: prefixes of routers included."""
@@ -203,6 +213,7 @@ class Route:
     path: str
     name: str
     endpoint: Callable[..., Any]
+    kind: APIRoute
 
     @property
     def right(self) -> Right | None:
@@ -224,7 +235,8 @@ def routes_of(app: FastAPI) -> list[Route]:
             raise RuntimeError(f"route {context.path!r} is not guarded: declare it as an API route")
         if not (hasattr(endpoint, _RIGHT) or hasattr(endpoint, _PUBLIC)):
             raise RuntimeError(f"route {context.path!r} names no right: mark its endpoint with @needs(Right.…)")
-        found.append(Route(tuple(sorted(context.methods or ())), context.path or "", context.name or "", endpoint))
+        methods, kind = tuple(sorted(context.methods or ())), context.original_route
+        found.append(Route(methods, context.path or "", context.name or "", endpoint, kind))
     return found
 
 

@@ -41,7 +41,11 @@ class ApiServer:
         """
         listening = self._listening
         bound = bind(listening.host, listening.port)
-        secret = self._first_admin()
+        try:
+            secret = self._first_admin()
+        except BaseException:
+            bound.close()
+            raise
         self.address = listening.address(bound.getsockname()[1])
         secure = self.address.startswith("https:")
         local = None if listening.auth else local_principal(self._actor)

@@ -119,7 +119,7 @@ def run_json(run: StoredRun) -> dict[str, Any]:
     names = (
         "id", "task", "queue", "priority", "state", "state_reason", "failure_kind", "failure_message", "kind",
         "attempt", "tries", "losses", "max_tries", "at_most_once", "schedule", "fire_at", "member", "due_at",
-        "expires_at", "cancel_requested_at", "labels", "created_at", "started_at", "finished_at",
+        "expires_at", "cancel_requested_at", "labels", "owner_id", "created_at", "started_at", "finished_at",
         "decided_at", "failure_signature", "replay_of",
     )  # fmt: skip
     return {name: getattr(run, name) for name in names}

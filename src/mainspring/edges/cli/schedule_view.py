@@ -62,6 +62,7 @@ def schedule_json(schedule: StoredSchedule, now: datetime) -> dict[str, Any]:
         "next_at": schedule.next_at,
         "description": schedule.spec.description,
         "source": schedule.source,
+        "owner_id": schedule.owner_id,
         "version": schedule.version,
         "pause": None
         if pause is None

@@ -36,7 +36,7 @@ def _own_account(who: Caller) -> str:
     return who.principal.user_id
 
 
-Known = Annotated[Accounts, Depends(_accounts)]
+Keeping = Annotated[Accounts, Depends(_accounts)]
 UserName = Annotated[str, Path(description="Name of an account.", examples=["ana"], max_length=100)]
 KeyId = Annotated[str, Path(description="Id of a key.", examples=["3fZk09aB"], max_length=16)]
 
@@ -146,28 +146,28 @@ def show_self(who: Asking) -> SelfTold:
 
 @router.put("/self/password", status_code=_NO_CONTENT, summary="Set one's own password anew")
 @needs(Right.SELF_WRITE)
-def set_own_password(who: Asking, accounts: Known, given: OwnPassword, response: Response) -> None:
+def set_own_password(who: Asking, accounts: Keeping, given: OwnPassword, response: Response) -> None:
     """Set the password of whoever asks; all their logins end."""
     accounts.change_password(_own_account(who), given.old, given.new, who.address)
 
 
 @router.post("/sign-in", status_code=_NO_CONTENT, summary="Sign in with name and password")
 @public
-def sign_in(request: Request, accounts: Known, given: SignInGiven, response: Response) -> None:
+def sign_in(request: Request, accounts: Keeping, given: SignInGiven, response: Response) -> None:
     """Begin a login; the answer's cookie proves it."""
     _remember(request, response, accounts.sign_in(given.name, given.password, address_of(request)))
 
 
 @router.post("/sign-in/link", status_code=_NO_CONTENT, summary="Sign in by a link")
 @public
-def sign_in_by_link(request: Request, accounts: Known, given: LinkGiven, response: Response) -> None:
+def sign_in_by_link(request: Request, accounts: Keeping, given: LinkGiven, response: Response) -> None:
     """Begin a login with the secret of a link, which is used up by that."""
     _remember(request, response, accounts.sign_in_by_link(given.secret, address_of(request)))
 
 
 @router.post("/sign-out", status_code=_NO_CONTENT, summary="Sign out")
 @needs(Right.SELF_WRITE)
-def sign_out(request: Request, accounts: Known, who: Asking, response: Response) -> None:
+def sign_out(request: Request, accounts: Keeping, who: Asking, response: Response) -> None:
     """End the login of the browser that asks."""
     gate: Gate = request.app.state.gate
     secret = request.cookies.get(gate.cookie)
@@ -178,14 +178,14 @@ def sign_out(request: Request, accounts: Known, who: Asking, response: Response)
 
 @router.get("/users", summary="List the accounts")
 @needs(Right.ACCOUNTS_READ)
-def list_users(who: Asking, accounts: Known) -> list[UserTold]:
+def list_users(who: Asking, accounts: Keeping) -> list[UserTold]:
     """Return all accounts by name."""
     return [UserTold.model_validate(user) for user in accounts.all()]
 
 
 @router.post("/users", status_code=_CREATED, summary="Make an account")
 @needs(Right.ACCOUNTS_WRITE)
-def create_user(who: Asking, accounts: Known, given: UserGiven) -> UserTold:
+def create_user(who: Asking, accounts: Keeping, given: UserGiven) -> UserTold:
     """Make an account."""
     made = accounts.create(given.name, parse_role(given.role), who.name, email=given.email, password=given.password)
     return UserTold.model_validate(made)
@@ -193,14 +193,14 @@ def create_user(who: Asking, accounts: Known, given: UserGiven) -> UserTold:
 
 @router.get("/users/{name}", summary="Show an account")
 @needs(Right.ACCOUNTS_READ)
-def show_user(who: Asking, accounts: Known, name: UserName) -> UserTold:
+def show_user(who: Asking, accounts: Keeping, name: UserName) -> UserTold:
     """Return an account."""
     return UserTold.model_validate(accounts.require(name))
 
 
 @router.patch("/users/{name}", summary="Change an account")
 @needs(Right.ACCOUNTS_WRITE)
-def change_user(who: Asking, accounts: Known, name: UserName, given: UserChange) -> UserTold:
+def change_user(who: Asking, accounts: Keeping, name: UserName, given: UserChange) -> UserTold:
     """Give an account another role, disable or enable it."""
     user: User = accounts.require(name)
     if given.role is not None and parse_role(given.role) is not user.role:
@@ -212,21 +212,21 @@ def change_user(who: Asking, accounts: Known, name: UserName, given: UserChange)
 
 @router.put("/users/{name}/password", status_code=_NO_CONTENT, summary="Set somebody's password")
 @needs(Right.ACCOUNTS_WRITE)
-def set_password(who: Asking, accounts: Known, name: UserName, given: PasswordGiven) -> None:
+def set_password(who: Asking, accounts: Keeping, name: UserName, given: PasswordGiven) -> None:
     """Set the password of an account anew; all its logins end."""
     accounts.set_password(name, given.password, who.name)
 
 
 @router.post("/users/{name}/link", status_code=_CREATED, summary="Make a link that signs in once")
 @needs(Right.ACCOUNTS_WRITE)
-def make_link(who: Asking, accounts: Known, name: UserName) -> LinkTold:
+def make_link(who: Asking, accounts: Keeping, name: UserName) -> LinkTold:
     """Make a link with which the account signs in once; earlier ones are void."""
     return LinkTold(secret=accounts.make_link(name, who.name))
 
 
 @router.get("/keys", summary="List API keys")
 @needs(Right.SELF_READ)
-def list_keys(who: Asking, accounts: Known, everybody: bool = False) -> list[KeyTold]:
+def list_keys(who: Asking, accounts: Keeping, everybody: bool = False) -> list[KeyTold]:
     """Return one's own keys, or, for administrators, everybody's."""
     if everybody and reach(who.principal, Right.ACCOUNTS_READ) is not Reach.ALL:
         raise Forbidden(Right.ACCOUNTS_READ, "only administrators see everybody's keys")
@@ -236,7 +236,7 @@ def list_keys(who: Asking, accounts: Known, everybody: bool = False) -> list[Key
 
 @router.post("/keys", status_code=_CREATED, summary="Make an API key")
 @needs(Right.SELF_WRITE)
-def create_key(who: Asking, accounts: Known, given: KeyGiven) -> KeyMadeTold:
+def create_key(who: Asking, accounts: Keeping, given: KeyGiven) -> KeyMadeTold:
     """Make a key for whoever asks; its secret is in this answer and nowhere else."""
     _own_account(who)
     beyond = [s for s in given.scopes if not any(_within(s, have) for have in who.principal.scopes)]
@@ -249,7 +249,7 @@ def create_key(who: Asking, accounts: Known, given: KeyGiven) -> KeyMadeTold:
 
 @router.delete("/keys/{key_id}", status_code=_NO_CONTENT, summary="Revoke an API key")
 @needs(Right.SELF_WRITE)
-def revoke_key(who: Asking, accounts: Known, key_id: KeyId) -> None:
+def revoke_key(who: Asking, accounts: Keeping, key_id: KeyId) -> None:
     """Make a key void for ever: one's own, or, for administrators, anybody's."""
     key = accounts.require_key(key_id)
     if reach(who.principal, Right.ACCOUNTS_WRITE) is not Reach.ALL:

@@ -27,7 +27,7 @@ async def live() -> Health:
     return Health(status="up")
 
 
-@router.get("/health", summary="Whether the installation is up", responses={503: {"model": Health}})
+@router.get("/health", name="health", summary="Whether the installation is up", responses={503: {"model": Health}})
 @router.get("/health/ready", summary="Whether the installation can take work", responses={503: {"model": Health}})
 @public
 def ready(request: Request, response: Response) -> Health:

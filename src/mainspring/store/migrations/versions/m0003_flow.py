@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from mainspring.store.types import Instant, Key
+from mainspring.store.types import Instant, Json, Key
 
 revision = "0003"
 down_revision = "0002"
@@ -119,6 +119,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", "queue", "rank", name="pk_key_turns"),
         schema=schema,
     )
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("account", sa.String(length=200), nullable=False),
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("headers", Json(), nullable=True),
+        sa.Column("body", sa.Text(), nullable=True),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("account", "key", name="pk_idempotency_keys"),
+        schema=schema,
+    )
+    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"], schema=schema)
     op.create_table(
         "result_cache",
         sa.Column("key", sa.String(length=64), nullable=False),

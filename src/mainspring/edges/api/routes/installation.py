@@ -1,0 +1,230 @@
+"""What the installation has: tasks, queues, workers, figures, and who did what."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import Field
+
+from mainspring.domain.access import Forbidden, Reach, Right, reach
+from mainspring.edges.api.models import At, Cursor, Given, Limit, Moment, Page, Told, after_cursor, page
+from mainspring.edges.api.security import Asking, Known, needs
+from mainspring.encoding import decode
+from mainspring.errors import UnknownName
+from mainspring.services.auditing import AuditFilter
+from mainspring.services.reading import QueueDepth
+from mainspring.services.statistics import Tally
+
+router = APIRouter(tags=["installation"])
+Name = Annotated[str, Path(max_length=200)]
+
+
+class TaskTold(Told):
+    """A task that workers have described."""
+
+    name: str
+    description: str
+    parameters_schema: dict[str, Any] = Field(description="JSON Schema of its parameters.")
+    defaults: dict[str, Any]
+    policies: dict[str, Any]
+    code_version: str
+
+
+class QueueTold(Told):
+    """A queue with what waits in it."""
+
+    name: str
+    description: str
+    paused_at: At | None
+    paused_by: str | None
+    pause_reason: str | None
+    ready: int
+    ready_by_priority: dict[int, int]
+    running: int
+
+
+class PauseGiven(Given):
+    """Why a queue is paused."""
+
+    reason: str = Field("", max_length=1000, examples=["the supplier is down"])
+
+
+class WorkerTold(Told):
+    """A worker or scheduler process."""
+
+    id: str
+    kind: str
+    name: str
+    host: str
+    pid: int
+    version: str
+    queues: str
+    slots: int
+    state: str
+    started_at: At
+    seen_at: At
+
+
+class TallyTold(Told):
+    """How attempts ended, and how long they took."""
+
+    attempts: int
+    succeeded: int
+    failed: int
+    retried: int
+    other: int
+    success_rate: float | None = Field(description="Share of the runs that came to an end; null where none did.")
+    mean_seconds: float | None
+    longest_seconds: float
+    mean_wait_seconds: float | None = Field(description="From coming due to the start.")
+
+
+class StepTold(TallyTold):
+    """The tally of a step."""
+
+    begin: At
+
+
+class StatisticsTold(Told):
+    """What happened in a stretch of time."""
+
+    since: At
+    until: At
+    total: TallyTold
+    by_task: dict[str, TallyTold]
+    by_queue: dict[str, TallyTold]
+    steps: list[StepTold] = Field(description="Those in which something ended, oldest first.")
+
+
+class AuditTold(Told):
+    """Who did what to which thing."""
+
+    id: str
+    at: At
+    actor: str
+    action: str
+    subject: str
+    details: dict[str, Any]
+
+
+@router.get("/tasks", summary="List tasks")
+@needs(Right.TASKS_READ)
+def list_tasks(who: Asking, application: Known) -> list[TaskTold]:
+    """Return all tasks that workers have described, by name."""
+    return [_task(task) for task in application.reading.tasks().values()]
+
+
+@router.get("/tasks/{name}", summary="Show a task")
+@needs(Right.TASKS_READ)
+def show_task(who: Asking, application: Known, name: Name) -> TaskTold:
+    """Return a task with the JSON schema of its parameters."""
+    known = application.reading.tasks()
+    if name not in known:
+        raise UnknownName("task", name, known)
+    return _task(known[name])
+
+
+def _task(task: Any) -> TaskTold:
+    names = ("name", "description", "defaults", "policies", "code_version")
+    return TaskTold(parameters_schema=task.schema, **{name: getattr(task, name) for name in names})
+
+
+@router.get("/queues", summary="List queues")
+@needs(Right.QUEUES_READ)
+def list_queues(who: Asking, application: Known) -> list[QueueTold]:
+    """Return all queues by name, with what waits in them."""
+    return [QueueTold.model_validate(queue) for queue in application.reading.queues()]
+
+
+@router.get("/queues/{name}", summary="Show a queue")
+@needs(Right.QUEUES_READ)
+def show_queue(who: Asking, application: Known, name: Name) -> QueueTold:
+    """Return a queue with what waits in it."""
+    return QueueTold.model_validate(application.queueing.require(name))
+
+
+@router.post("/queues/{name}/pause", summary="Pause a queue")
+@needs(Right.QUEUES_WRITE)
+def pause_queue(who: Asking, application: Known, name: Name, given: PauseGiven | None = None) -> QueueTold:
+    """Pause a queue: its runs stay where they are, and what runs already goes on."""
+    reason = "" if given is None else given.reason
+    return QueueTold.model_validate(application.queueing.pause(name, who.name, reason))
+
+
+@router.post("/queues/{name}/resume", summary="Resume a queue")
+@needs(Right.QUEUES_WRITE)
+def resume_queue(who: Asking, application: Known, name: Name) -> QueueTold:
+    """End the pause of a queue."""
+    found: QueueDepth = application.queueing.resume(name, who.name)
+    return QueueTold.model_validate(found)
+
+
+@router.get("/workers", summary="List worker and scheduler processes")
+@needs(Right.WORKERS_READ)
+def list_workers(
+    who: Asking,
+    application: Known,
+    ended: Annotated[bool, Query(description="Also the newest of those that have ended.")] = False,
+) -> list[WorkerTold]:
+    """Return the processes of this installation, newest first, at most 200."""
+    return [WorkerTold.model_validate(one) for one in application.reading.sessions(live_only=not ended)]
+
+
+@router.get("/statistics", summary="Count what attempts did")
+@needs(Right.STATISTICS_READ)
+def show_statistics(
+    who: Asking,
+    application: Known,
+    since: Annotated[Moment | None, Query(description="A day ago unless given.")] = None,
+    until: Annotated[Moment | None, Query(description="Now unless given.")] = None,
+    step_minutes: Annotated[int, Query(ge=1, le=44_640)] = 60,
+    task: str | None = None,
+    queue: str | None = None,
+) -> StatisticsTold:
+    """Return totals, and the same by task, by queue and by step of time."""
+    if reach(who.principal, Right.STATISTICS_READ) is not Reach.ALL:
+        raise Forbidden(
+            Right.STATISTICS_READ, "figures are of everybody's runs; viewers, operators and admins see them"
+        )
+    now: datetime = application.clock.now()
+    end = until or now + timedelta(minutes=1)
+    found = application.figures(since or end - timedelta(days=1), end, timedelta(minutes=step_minutes), task, queue)
+    return StatisticsTold(
+        since=found.since,
+        until=found.until,
+        total=_tally(found.total),
+        by_task={name: _tally(one) for name, one in sorted(found.by_task.items())},
+        by_queue={name: _tally(one) for name, one in sorted(found.by_queue.items())},
+        steps=[StepTold(begin=begin, **_tally(one).model_dump()) for begin, one in found.steps],
+    )
+
+
+def _tally(tally: Tally) -> TallyTold:
+    names = ("attempts", "succeeded", "failed", "retried", "other", "success_rate", "mean_seconds", "mean_wait_seconds")
+    return TallyTold(longest_seconds=tally.longest, **{name: getattr(tally, name) for name in names})
+
+
+@router.get("/audit", summary="List who did what")
+@needs(Right.AUDIT_READ)
+def list_audit(
+    who: Asking,
+    application: Known,
+    actor: str | None = None,
+    action: Annotated[str | None, Query(description="Such as `schedule.edit`, or `schedule` for all of them.")] = None,
+    subject: str | None = None,
+    since: Annotated[Moment | None, Query(description="Then or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Before then.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[AuditTold]:
+    """Return every change and every refusal, newest first."""
+    wanted = AuditFilter(actor, action, subject, since, until)
+    found = application.auditing.entries(wanted, limit + 1, after_cursor(cursor))
+    return page(found, limit, _entry)
+
+
+def _entry(row: Any) -> AuditTold:
+    names = ("id", "at", "actor", "action", "subject")
+    return AuditTold(details=decode(row.body) or {}, **{name: getattr(row, name) for name in names})
