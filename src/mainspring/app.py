@@ -51,6 +51,7 @@ from mainspring.services.reading import Reading
 from mainspring.services.resources import AppliedResources, ResourceLimits, Resources
 from mainspring.services.runs import Steering
 from mainspring.services.schedules import Applied, Scheduling
+from mainspring.services.standstill import MaintenanceMode
 from mainspring.services.statistics import Figures, figures
 from mainspring.store import limiting, migrate, tables
 from mainspring.store.database import Database, Tx
@@ -161,6 +162,11 @@ class Application:
     def backfilling(self) -> Backfilling:
         """Makes up for fire times."""
         return Backfilling(self.database, self.clock)
+
+    @cached_property
+    def maintenance_mode(self) -> MaintenanceMode:
+        """Lets the installation stand still."""
+        return MaintenanceMode(self.database, self.clock)
 
     @cached_property
     def ordering(self) -> Ordering:

@@ -14,7 +14,7 @@ from mainspring.edges.cli.reference import REFERENCE_FILE, commands, reference
 from tests.edges.conftest import Cli
 
 ROOT = Path(__file__).parents[2]
-NO_DATA = {"init", "up", "scheduler", "worker", "schema", "artifacts get", "dead export", "ical"}
+NO_DATA = {"init", "up", "scheduler", "worker", "serve", "schema", "artifacts get", "dead export", "ical"}
 """Commands without `--json`: they write files, stay, or print a document of their own."""
 
 

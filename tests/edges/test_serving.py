@@ -116,3 +116,30 @@ def test_accounts_and_keys_are_kept_on_the_command_line(cli: Cli) -> None:
     assert cli("users", "disable", "ana").code == 0
     assert cli("users", "enable", "ana").out == "user 'ana' is enabled\n"
     assert [user["role"] for user in cli("users", "list", "--json").json["users"]] == ["viewer"]
+
+
+@pytest.mark.usefixtures("project")
+def test_maintenance_is_switched_and_audited(cli: Cli) -> None:
+    cli("apply")
+    assert cli("maintenance", "show").out == "no maintenance; everything fires and is claimed\n"
+    assert cli("maintenance", "on", "--reason", "repairs").out.startswith("nothing fires and nothing is claimed until")
+    assert cli("maintenance", "show").out.endswith(": repairs\n")
+    assert (cli("maintenance", "on").code, cli("maintenance", "show", "--json").json["active"]) == (4, True)
+    assert cli("maintenance", "off").out == "everything fires and is claimed again\n"
+    entries = cli("audit", "list", "--action", "maintenance", "--json").json["audit"]
+    assert [entry["action"] for entry in entries] == ["maintenance.end", "maintenance.begin"]
+    assert "reason: repairs" in cli("audit", "list", "--limit", "2").out
+    assert cli("audit", "list", "--subject", "nothing").out == "nothing is recorded that fits\n"
+
+
+@pytest.mark.usefixtures("project")
+def test_a_backfill_is_looked_at_first(cli: Cli) -> None:
+    cli("apply")
+    words = ("schedules", "backfill", "morning", "--since", "2026-03-02T00:00", "--until", "2026-03-07T00:00")
+    look = cli(*words, "--rate", "1/min")
+    assert look.out.startswith("would make 5 runs of 5 fire times, Monday 2026-03-02 09:00")
+    assert "4 min after the first" in look.out
+    assert cli("runs", "list", "--json").json["runs"] == []
+    assert cli(*words, "--yes").out == "5 runs made, of 5 fire times\n"
+    assert {run["kind"] for run in cli("runs", "list", "--json").json["runs"]} == {"backfill"}
+    assert "made up for already" in cli(*words).out

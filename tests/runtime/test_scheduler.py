@@ -14,6 +14,7 @@ from mainspring.domain.triggers.interval import IntervalTrigger
 from mainspring.runtime.scheduler import Scheduler
 from mainspring.services.clock_guard import confirm
 from mainspring.services.schedules import Scheduling
+from mainspring.services.standstill import MaintenanceMode
 from mainspring.store.runs import RunFilter
 from mainspring.store.schema import metadata
 from tests.runtime.arrange import Fleet, until
@@ -169,3 +170,15 @@ def test_two_schedulers_fire_each_fire_time_once(fleet: Fleet) -> None:
     for second in range(1, 6):
         fleet.passes(1)
         until(lambda n=second: _runs(fleet) == 10 * n)  # type: ignore[misc]
+
+
+def test_nothing_fires_while_the_installation_stands_still(fleet: Fleet) -> None:
+    _put(fleet, minutely())
+    mode = MaintenanceMode(fleet.database, fleet.clock)
+    mode.begin("ana")
+    fleet.scheduler()
+    fleet.passes(61)
+    assert _runs(fleet) == 0
+    mode.end("ana")
+    fleet.passes(1)
+    until(lambda: _runs(fleet) == 1)

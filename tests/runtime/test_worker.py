@@ -18,6 +18,7 @@ from mainspring.domain.retry import Backoff
 from mainspring.domain.states import FailureKind, RunState
 from mainspring.domain.tasks import Context, task
 from mainspring.encoding import INLINE_LIMIT
+from mainspring.services.standstill import MaintenanceMode
 from mainspring.store.schema import metadata
 from tests.runtime.arrange import Fleet, happens, until
 from tests.store.arrange import MINUTE, NOON, SECOND
@@ -587,3 +588,14 @@ def test_statistics_are_kept_with_the_session_that_did_the_work(fleet: Fleet) ->
     stats = metadata.tables["stats"]
     query = sqlalchemy.select(stats.c.task, sqlalchemy.func.sum(stats.c.succeeded)).group_by(stats.c.task)
     assert fleet.database.read(lambda tx: [tuple(row) for row in tx.core(query)]) == [("double", 3)]
+
+
+def test_nothing_is_claimed_while_the_installation_stands_still(fleet: Fleet) -> None:
+    mode = MaintenanceMode(fleet.database, fleet.clock)
+    mode.begin("ana", until=fleet.clock.now() + 10 * SECOND)
+    fleet.worker(double)
+    before = fleet.enqueue(double, parameters={"x": 1})
+    fleet.passes(5)
+    assert fleet.run(before).state is RunState.READY
+    fleet.passes(6)
+    assert fleet.ends(before).state is RunState.SUCCEEDED

@@ -11,7 +11,9 @@ from sqlalchemy import select
 from mainspring.domain.access import Reach, Right, Role, reach
 from mainspring.errors import Conflict, InvalidInput, UnknownName
 from mainspring.services.accounts import Accounts, SignInRefused, TooManyTries
-from mainspring.store.schema import api_keys, audit, logins, sign_in_links, users
+from mainspring.services.idempotency import Idempotency
+from mainspring.services.maintenance import Tidier
+from mainspring.store.schema import api_keys, audit, idempotency_keys, logins, sign_in_links, users
 from tests.services.arrange import Installation
 
 GOOD = "correct horse battery"
@@ -89,7 +91,8 @@ def test_a_login_lives_on_while_it_is_used_and_ends_when_it_is_not(
         assert accounts.by_login(secret) is not None
     installation.clock.advance(timedelta(days=7))
     assert accounts.by_login(secret) is None
-    assert accounts.forget_old() == 1
+    Tidier(installation.database, installation.clock).run_once()
+    assert not installation.database.read(lambda tx: tx.core(select(logins)).all())
 
 
 def test_a_link_signs_in_once_and_for_a_quarter_of_an_hour(accounts: Accounts, installation: Installation) -> None:
@@ -191,3 +194,17 @@ def test_names_are_checked_and_belong_to_one(accounts: Accounts) -> None:
         accounts.require("anna")
     with pytest.raises(InvalidInput, match=r"unknown scope 'runs:reed'; did you mean 'runs:read'\?"):
         accounts.create_key("ana", "x", ["runs:reed"], "ana")
+
+
+def test_answers_to_requests_are_kept_for_a_day(installation: Installation) -> None:
+    keeper, tidier = (kind(installation.database, installation.clock) for kind in (Idempotency, Tidier))
+    assert keeper.begin("ana", "k", "0" * 64) is None
+    keeper.end("ana", "k", 201, {"etag": '"1"'}, "{}")
+    installation.clock.advance(timedelta(hours=24) - timedelta(microseconds=1))
+    tidier.run_once()
+    kept = keeper.begin("ana", "k", "0" * 64)
+    assert kept is not None
+    assert (kept.status, kept.headers, kept.body) == (201, {"etag": '"1"'}, "{}")
+    installation.clock.advance(timedelta(microseconds=1))
+    tidier.run_once()
+    assert not installation.database.read(lambda tx: tx.core(select(idempotency_keys)).all())

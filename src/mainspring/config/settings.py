@@ -89,6 +89,8 @@ class ArtifactSettings(Section):
     per_run: ByteSize = setting(Size(1_000_000_000), "What all artifacts of one run may have together.", "size")
     total: ByteSize = setting(Size(20_000_000_000), "What all artifacts of the installation may have together.", "size")
     keep: Keep = setting(timedelta(days=30), "How long an artifact stays: a duration or 'forever'.", "duration")
+
+
 class ServerSettings(Section):
     """Where the interface (REST) listens."""
 

@@ -15,6 +15,7 @@ from mainspring.services.clock_guard import ClockGuard
 from mainspring.services.fire import Firer
 from mainspring.services.maintenance import Releaser, Rescuer, Stager, Tidier
 from mainspring.services.schedules import Scheduling
+from mainspring.services.standstill import StandstillWatch
 from mainspring.store.database import Database
 from mainspring.store.hints import SCHEDULES
 
@@ -101,6 +102,7 @@ class Scheduler:
         self._clock = clock
         self._guard = ClockGuard(database, clock, f"scheduler {name}")
         self._firer = Firer(database, clock, self._guard)
+        self._standstill = StandstillWatch(database, clock)
         self._scheduling = Scheduling(database, clock)
         self._session = Session(database, clock, "scheduler", name, on_hint=self._on_hint)
         self._fire = Loop("firer", self._fire_once, clock)
@@ -122,6 +124,8 @@ class Scheduler:
         self._session.close()
 
     def _fire_once(self) -> float:
+        if self._standstill.in_force():
+            return POLL
         now = self._clock.now()
         result = self._firer.run_once()
         if result.refused:

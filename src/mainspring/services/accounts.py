@@ -40,7 +40,6 @@ SHORTEST_PASSWORD: Final = 10
 _LONGEST_PASSWORD: Final = 1_000
 _SEEN_EVERY: Final = timedelta(minutes=1)
 _FIRST_DELAY: Final = timedelta(seconds=1)
-_FORGOTTEN_AFTER: Final = timedelta(days=1)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}")
 _KEY: Final = re.compile(r"ms_([0-9A-Za-z]{8})_([0-9A-Za-z]{40,50})")
 _BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -425,11 +424,6 @@ class Accounts:
         now = self._clock.now()
         told = {"operation": operation, "why": why, "address": address}
         self._database.write(lambda tx: write_audit(tx, now, actor, "refused", subject[:200], told))
-
-    def forget_old(self) -> int:
-        """Delete logins and links that have ended and failures of long ago; return how many."""
-        now = self._clock.now()
-        return self._database.write(lambda tx: stored.forget_old(tx, now, now - _FORGOTTEN_AFTER))
 
 
 def local_principal(name: str) -> Principal:

@@ -131,10 +131,12 @@ class Backfilling:
         self, schedule: StoredSchedule, spec: ScheduleSpec, fire_at: datetime, due_at: datetime, actor: str
     ) -> Sequence[NewRun]:
         reason = f"backfilled by {actor}"
-        return runs_of(
+        runs = runs_of(
             self._directory, spec, schedule.id, schedule.version, RunKind.BACKFILL, due_at, reason, fire_at,
             owner_id=schedule.owner_id,
         )  # fmt: skip
+        # Alone by fire time and member already; a key would make it meet ordinary runs.
+        return [replace(run, key=None) for run in runs]
 
 
 def _write(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from mainspring.clock import Clock
 from mainspring.domain.needs import RunNeeds, described_needs
 from mainspring.domain.routes import Route
 from mainspring.domain.unique import RunKey, Unique
+from mainspring.encoding import fingerprint
 from mainspring.services.catalog import Decided, decide
 from mainspring.store.database import Database, Tx
 from mainspring.store.tables import StoredTask, list_routes, list_tasks
@@ -60,10 +62,11 @@ class Directory:
         described = self.tasks.get(task)
         return described.code_version if described else "unknown"
 
-    def key_of(self, task: str, parameters: Mapping[str, Any], moment: datetime) -> RunKey | None:
+    def key_of(self, task: str, parameters: Mapping[str, Any], moment: datetime, owner_id: str = "") -> RunKey | None:
         """Return the unique key of a run of *task* with these parameters that is asked for at *moment*, if it has one.
 
-        What is not given counts as the default that the task's description names.
+        What is not given counts as the default that the task's description names. The runs of each account are unique
+        among themselves: nobody meets, let alone changes, those of others by asking for the same.
         """
         described = self.tasks.get(task)
         unique = described.policies.get("unique") if described else None
@@ -71,7 +74,14 @@ class Directory:
             return None
         properties: Mapping[str, Any] = described.schema.get("properties", {})
         defaults = {name: body["default"] for name, body in properties.items() if "default" in body}
-        return Unique.from_json(unique).key_of(task, {**defaults, **parameters}, moment)
+        found = Unique.from_json(unique).key_of(task, {**defaults, **parameters}, moment)
+        return replace(found, key=fingerprint(f"{owner_id}:{found.key}")) if owner_id else found
+
+    def wait_of(self, task: str) -> timedelta | None:
+        """Return how long a run of *task* waits for a later wish for the same."""
+        described = self.tasks.get(task)
+        unique = described.policies.get("unique") if described else None
+        return None if unique is None else Unique.from_json(unique).wait
 
     def _refresh(self) -> None:
         now = self._clock.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -161,7 +161,7 @@ def _unstarted(wanted: RunFilter) -> RunFilter:
     begun = [state for state in wanted.states if state not in UNSTARTED]
     if begun:
         raise InvalidInput(f"runs that are {begun[0]} are not edited; only those that have not started are")
-    return RunFilter(tuple(wanted.states) or UNSTARTED, wanted.task, wanted.queue, wanted.schedule, wanted.labels)
+    return replace(wanted, states=tuple(wanted.states) or UNSTARTED)
 
 
 def _told(run: Unstarted, change: Change, edit: Edit, parameters: Mapping[str, Any]) -> dict[str, Any]:

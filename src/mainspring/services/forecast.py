@@ -17,8 +17,13 @@ from mainspring.store import tables
 from mainspring.store.database import Database
 
 
-def planned_in_database(database: Database, clock: Clock, default: timedelta = DEFAULT_DURATION) -> list[Planned]:
-    """Return the schedules of a database, with past durations of their tasks; *default* where none is known."""
+def planned_in_database(
+    database: Database, clock: Clock, default: timedelta = DEFAULT_DURATION, owner_id: str | None = None
+) -> list[Planned]:
+    """Return the schedules of a database, with past durations of their tasks; *default* where none is known.
+
+    Only those of an account if given.
+    """
     directory, known, now = Directory(database, clock), usual_durations(database), clock.now()
     return [
         Planned(
@@ -27,7 +32,7 @@ def planned_in_database(database: Database, clock: Clock, default: timedelta = D
             known.get(one.spec.task, Usual(default, default)),
             one.paused_now(now),
         )
-        for one in database.read(stored.list_schedules)
+        for one in database.read(lambda tx: stored.list_schedules(tx, None, owner_id))
     ]
 
 

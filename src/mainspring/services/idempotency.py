@@ -12,7 +12,6 @@ from mainspring.store import idempotency as stored
 from mainspring.store.database import Database
 from mainspring.store.idempotency import Kept
 
-LASTS: Final = timedelta(hours=24)
 LONGEST_KEY: Final = 200
 _UNDER_WAY: Final = timedelta(minutes=1)
 
@@ -34,7 +33,7 @@ class Idempotency:
         if not 0 < len(key) <= LONGEST_KEY or not key.isprintable() or not key.isascii():
             raise InvalidInput(f"an Idempotency-Key has 1 to {LONGEST_KEY} printable ASCII characters")
         now = self.clock.now()
-        found = self.database.write(lambda tx: stored.begin(tx, account, key, fingerprint, now, now - LASTS))
+        found = self.database.write(lambda tx: stored.begin(tx, account, key, fingerprint, now, now - stored.LASTS))
         if found is None:
             return None
         if found.fingerprint != fingerprint:
@@ -58,8 +57,3 @@ class Idempotency:
     def forget(self, account: str, key: str) -> None:
         """Give the key of a request back that was refused."""
         self.database.write(lambda tx: stored.forget(tx, account, key))
-
-    def forget_old(self) -> int:
-        """Delete answers that are older than 24 hours; return how many."""
-        before = self.clock.now() - LASTS
-        return self.database.write(lambda tx: stored.forget_old(tx, before))

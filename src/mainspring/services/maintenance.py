@@ -14,12 +14,25 @@ from mainspring.clock import Clock
 from mainspring.services.artifacts import ArtifactStore, Pruned
 from mainspring.services.clock_guard import ASK_SERVER_EVERY, ClockGuard, ServerClock
 from mainspring.services.clock_judge import Sight
-from mainspring.store import keys, ledger, limiting, queueing, result_cache, sessions, tables, turns
+from mainspring.store import (
+    accounts,
+    idempotency,
+    keys,
+    ledger,
+    limiting,
+    queueing,
+    result_cache,
+    sessions,
+    tables,
+    turns,
+)
 from mainspring.store.database import Database, Row, Tx
 from mainspring.store.hints import READY
 from mainspring.store.schema import worker_sessions
 from mainspring.store.sessions import Rescued
 
+FAILURES_KEPT: Final = timedelta(days=1)
+"""How long a failed sign-in is remembered."""
 SESSIONS_KEPT: Final = timedelta(days=30)
 LEASE: Final = timedelta(seconds=12)
 """The lease of a session: for so long nobody is buried after a jump of a clock."""
@@ -227,11 +240,19 @@ class Tidier:
             queueing.repeat(lambda: self.database.write(lambda tx: result_cache.forget_expired(tx, now)))
         if self.database.read(lambda tx: keys.any_stale(tx, now)):
             queueing.repeat(lambda: self.database.write(lambda tx: keys.forget(tx, now)), keys.BATCH)
+        self._forget_requests(now)
         gone = (worker_sessions.c.state != "live") & (worker_sessions.c.ended_at < now - SESSIONS_KEPT)
         # A look first: nothing is written when nothing is old.
         if not self.database.read(lambda tx: tx.core(select(worker_sessions.c.id).where(gone).limit(1)).all()):
             return 0
         return self.database.write(lambda tx: tables.forget_sessions(tx, now, SESSIONS_KEPT))
+
+    def _forget_requests(self, now: datetime) -> None:
+        """Forget logins, links and failed sign-ins whose time is over, and answers that nobody asks for again."""
+        if self.database.read(lambda tx: accounts.has_old(tx, now, now - FAILURES_KEPT)):
+            self.database.write(lambda tx: accounts.forget_old(tx, now, now - FAILURES_KEPT))
+        if self.database.read(lambda tx: idempotency.has_old(tx, now - idempotency.LASTS)):
+            self.database.write(lambda tx: idempotency.forget_old(tx, now - idempotency.LASTS))
 
 
 @dataclass

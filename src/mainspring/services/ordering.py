@@ -18,7 +18,7 @@ from mainspring.errors import InvalidInput, ParametersInvalid, unknown_name
 from mainspring.ids import RunId, new_run_id
 from mainspring.services.directory import Directory
 from mainspring.services.enqueue import snapshot
-from mainspring.store import queueing
+from mainspring.store import keys, queueing
 from mainspring.store.database import Database, Tx
 from mainspring.store.hints import READY, SCHEDULES
 from mainspring.store.schedules import write_audit
@@ -63,7 +63,10 @@ class Ordering:
     def place(self, wishes: Sequence[Wish], owner_id: str, actor: str) -> list[RunId]:
         """Make one run of each wish, all or none, and return their ids in the same order.
 
+        A task may say which runs are the same: a wish for one that is there already comes to that one.
+
         Raises:
+            DuplicateRun: such a run is there already, and its task refuses another; nothing was written.
             InvalidInput: a task is not known; nothing was written.
             ParametersInvalid: parameters do not fit; nothing was written.
         """
@@ -72,14 +75,18 @@ class Ordering:
         now = self._clock.now()
         runs = [self._new_run(wish, owner_id, now) for wish in wishes]
 
-        def work(tx: Tx) -> bool:
-            ready = queueing.insert_runs(tx, runs, now)
-            for run in runs:
-                write_audit(tx, now, actor, "run.enqueue", run.id, {"task": run.task})
-            return ready
+        def work(tx: Tx) -> tuple[list[RunId], bool]:
+            settled = keys.settle(tx, runs, now)
+            ready = queueing.insert_runs(tx, settled.fresh, now)
+            ids = [settled.stand_ins.get(run.id, run.id) for run in runs]
+            for run, run_id in zip(runs, ids, strict=True):
+                body = {"task": run.task} if run.id == run_id else {"task": run.task, "existing": True}
+                write_audit(tx, now, actor, "run.enqueue", run_id, body)
+            return ids, ready or settled.ready
 
-        self._database.sender.send(READY if self._database.write(work) else SCHEDULES)
-        return [run.id for run in runs]
+        ids, ready = self._database.write(work)
+        self._database.sender.send(READY if ready else SCHEDULES)
+        return ids
 
     def _new_run(self, wish: Wish, owner_id: str, now: datetime) -> NewRun:
         task = self._known(wish.task)
@@ -89,7 +96,7 @@ class Ordering:
         decided = self._directory.decide(
             task.name, queue=wish.queue, priority=wish.priority, max_tries=wish.max_tries, expires=wish.expires
         )
-        due_at = wish.due_at or now
+        due_at = wish.due_at or now + (self._directory.wait_of(task.name) or timedelta(0))
         return NewRun(
             id=new_run_id(),
             task=task.name,
@@ -104,6 +111,7 @@ class Ordering:
             labels=encode(dict(wish.labels)),
             owner_id=owner_id,
             snapshot=snapshot(task.name, task.code_version, decided),
+            key=self._directory.key_of(task.name, wish.parameters, now, owner_id),
         )
 
     def _known(self, name: str) -> StoredTask:

@@ -62,7 +62,7 @@ def runs_of(
                 owner_id=owner_id,
                 snapshot=body,
                 needs=needs,
-                key=directory.key_of(spec.task, parameters, fire_at or due_at),
+                key=directory.key_of(spec.task, parameters, fire_at or due_at, owner_id),
                 uses=wanted.uses,
                 turn_key=wanted.key,
             )

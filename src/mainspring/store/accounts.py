@@ -203,6 +203,16 @@ def forget_failures(tx: Tx, subjects: Sequence[str]) -> None:
     tx.core(delete(sign_in_failures).where(sign_in_failures.c.subject.in_(subjects)))
 
 
+def has_old(tx: Tx, now: datetime, failures_before: datetime) -> bool:
+    """Return whether `forget_old` would delete anything."""
+    old = (
+        select(logins.c.id_hash).where(logins.c.expires_at <= now),
+        select(sign_in_links.c.user_id).where(sign_in_links.c.expires_at <= now),
+        select(sign_in_failures.c.subject).where(sign_in_failures.c.until_at <= failures_before),
+    )
+    return any(tx.core(query.limit(1)).first() is not None for query in old)
+
+
 def forget_old(tx: Tx, now: datetime, failures_before: datetime) -> int:
     """Delete logins and links that have ended, and failures of long ago; return how many rows that were."""
     gone = tx.core(delete(logins).where(logins.c.expires_at <= now)).rowcount

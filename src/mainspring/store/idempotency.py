@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import and_, delete, select, update
 
@@ -14,6 +15,8 @@ from mainspring.store.schema import idempotency_keys
 from mainspring.store.tables import insert_ignoring
 
 _table = idempotency_keys
+LASTS: Final = timedelta(hours=24)
+"""How long an answer is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ def begin(tx: Tx, account: str, key: str, fingerprint: str, now: datetime, too_o
     same = and_(_table.c.account == account, _table.c.key == key)
     tx.core(delete(_table).where(same, _table.c.created_at <= too_old))
     values = {"account": account, "key": key, "fingerprint": fingerprint, "created_at": now}
-    if tx.core(insert_ignoring(tx, _table).values(**values)).rowcount == 1:
+    if tx.core(insert_ignoring(tx, _table).values(**values).returning(_table.c.key)).scalar() is not None:
         return None
     row = tx.core(select(_table).where(same)).one()
     if tx.repeated and row.status is None and (row.fingerprint, row.created_at) == (fingerprint, now):
@@ -49,6 +52,11 @@ def end(tx: Tx, account: str, key: str, status: int, headers: Mapping[str, str],
 def forget(tx: Tx, account: str, key: str) -> None:
     """Give a key back whose request changed nothing."""
     tx.core(delete(_table).where(_table.c.account == account, _table.c.key == key))
+
+
+def has_old(tx: Tx, before: datetime) -> bool:
+    """Return whether there are answers that were asked for before."""
+    return tx.core(select(_table.c.key).where(_table.c.created_at <= before).limit(1)).scalar() is not None
 
 
 def forget_old(tx: Tx, before: datetime) -> int:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from pathlib import Path
 
 from mainspring import task
 from mainspring.app import Application
 from mainspring.domain.runs import NewRun
-from mainspring.ids import RunId, new_run_id, uuid7
+from mainspring.domain.unique import Unique
+from mainspring.ids import RunId, new_run_id
 from mainspring.services.accounts import Accounts
 from mainspring.services.catalog import Catalog
-from mainspring.store import queueing, runs, schema, tables
+from mainspring.store import queueing, schema, tables
 from mainspring.store.database import Tx
 
 _numbers = count(1)
@@ -29,10 +29,21 @@ def describe(application: Application) -> None:
     """Write what a worker would write of its tasks and queues."""
 
     def work(tx: Tx) -> None:
-        tables.put_tasks(tx, Catalog([add]).describe(), application.clock.now())
+        tables.put_tasks(tx, Catalog([add, once, alone]).describe(), application.clock.now())
         tables.put_queues(tx, {"default": "", "reports": "Slow work"})
 
     application.database.write(work)
+
+
+@task(name="once", unique=Unique(on_conflict="existing"))
+def once(a: int) -> int:
+    """Be alone with these parameters."""
+    return a
+
+
+@task(name="alone", unique=Unique())
+def alone() -> None:
+    """Be alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +97,8 @@ def make_things(application: Application, accounts: Accounts, owner_id: str) -> 
     dead = dead_run(application, owner_id, f"{number:016x}")
     spec = application.defining.spec(f"s{number}", {"task": "add", "every": "1d", "parameters": {"a": 1}})
     schedule = application.scheduling.create(spec, owner_id, "test").id
-    artifact = uuid7()
-    values = {
-        "id": artifact, "run_id": run.id, "attempt": 1, "name": "a.txt", "media_type": "text/plain", "size": 1,
-        "sha256": "0" * 64, "location": str(Path(__file__)), "created_at": now, "expires_at": None,
-    }  # fmt: skip
-
-    def work(tx: Tx) -> None:
-        queueing.insert_runs(tx, [run], now)
-        runs.add_artifact(tx, values)
-
-    application.database.write(work)
+    application.database.write(lambda tx: queueing.insert_runs(tx, [run], now))
+    artifact = application.artifacts.save(run.id, 1, "a.txt", b"what it found", "text/html")
     owner = accounts.require_id(owner_id).name
     key = accounts.create_key(owner, "a key", ["runs:read"], "test").key.id
     name = f"somebody-{number}"

@@ -16,6 +16,7 @@ from mainspring.domain.access import Role
 from mainspring.edges.api.app import make_app
 from mainspring.edges.api.security import Gate
 from mainspring.services.accounts import Accounts, local_principal
+from mainspring.services.artifacts import ArtifactRules
 from mainspring.store.migrate import upgrade
 from mainspring.store.sqlite.database import SqliteDatabase
 from tests.store.arrange import NOON
@@ -35,7 +36,7 @@ def application(tmp_path: Path, clock: ManualClock) -> Iterator[Application]:
     """The services on an empty database."""
     database = SqliteDatabase(tmp_path / "mainspring.db", lease_clock=clock.now)
     upgrade(database)
-    yield Application(database, clock)
+    yield Application(database, clock, (tmp_path / "artifacts", ArtifactRules()))
     database.close()
 
 

@@ -138,7 +138,33 @@ def test_an_artifact_is_sent_as_a_file(client: TestClient, application: Applicat
     answer = client.get(f"/api/v1/artifacts/{told['id']}")
     assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''a.txt"
     assert answer.headers["content-type"] == "application/octet-stream"
-    assert answer.text.startswith('"""Things of an owner')
+    assert answer.text == "what it found"
+    application.artifacts.delete(application.artifacts.find(told["id"]), "test")
+    assert client.get(f"/api/v1/artifacts/{told['id']}").status_code == 404
+
+
+def test_a_run_that_has_not_started_is_edited(client: TestClient) -> None:
+    run = made(client)
+    answer = client.patch(f"/api/v1/runs/{run['id']}", json={"queue": "reports", "priority": 9, "parameters": {"b": 7}})
+    assert (answer.status_code, answer.json()["queue"], answer.json()["priority"]) == (200, "reports", 9)
+    assert client.get(f"/api/v1/runs/{run['id']}").json()["parameters"] == {"a": 40, "b": 7}
+    assert client.patch(f"/api/v1/runs/{run['id']}", json={"parameters": {"b": "x"}}).status_code == 422
+    assert client.patch(f"/api/v1/runs/{run['id']}", json={}).status_code == 422
+    client.post(f"/api/v1/runs/{run['id']}/cancel")
+    assert client.patch(f"/api/v1/runs/{run['id']}", json={"priority": 1}).status_code == 409
+
+
+def test_a_run_that_must_be_alone_is_alone_among_those_of_its_owner(client: TestClient, key: Headers) -> None:
+    mine, theirs = key(Role.USER, "ana"), key(Role.USER, "bo")
+    wish = {"task": "once", "parameters": {"a": 1}}
+    one, same, other = (
+        client.post("/api/v1/runs", json=wish, headers=who).json()["id"] for who in (mine, mine, theirs)
+    )
+    assert (one == same, one == other) == (True, False)
+    assert client.post("/api/v1/runs", json={"task": "alone"}, headers=mine).status_code == 201
+    answer = client.post("/api/v1/runs", json={"task": "alone"}, headers=mine)
+    assert (answer.status_code, answer.json()["type"]) == (409, "about:blank#DuplicateRun")
+    assert client.post("/api/v1/runs", json={"task": "alone"}, headers=theirs).status_code == 201
 
 
 class TestSentAgain:

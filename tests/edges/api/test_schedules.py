@@ -150,6 +150,17 @@ def test_a_schedule_is_looked_at_before_it_is_saved(client: TestClient, key: Hea
     answer = client.post(f"{S}/preview", json=body, headers=key(Role.VIEWER))
     assert (answer.status_code, len(answer.json()["fire_times"])) == (200, 2), answer.text
     assert client.post(f"{S}/preview", json={"definition": {"cron": "x"}}).status_code == 422
+    assert client.post(f"{S}/preview", json={"text": "15m"}).json()["rule"] == "every 15 minutes"
+    assert client.post(f"{S}/preview", json={"text": "x"}).status_code == 422
+    assert client.post(f"{S}/preview", json={}).status_code == 422
+
+
+def test_a_simulation_counts_what_whoever_asks_may_see(client: TestClient, key: Headers) -> None:
+    made(client)
+    body = client.get("/api/v1/simulation?days=7&zone=America/Sao_Paulo").json()
+    assert (body["schedules"], body["fire_times"], body["unknown_tasks"]) == (1, 5, ["add"])
+    assert client.get("/api/v1/simulation?days=7", headers=key(Role.USER)).json()["schedules"] == 0
+    assert client.get("/api/v1/simulation?zone=Mars").status_code == 422
 
 
 RANGE = {"since": "2026-02-23T00:00:00Z", "until": "2026-02-28T00:00:00Z"}

@@ -91,39 +91,50 @@ def add(
             say(f"it has no password; `mainspring users link {user.name}` makes a link that signs in once")
 
 
-def role(context: typer.Context, name: NameArgument, to: Annotated[str, typer.Argument(metavar="ROLE")]) -> None:
+def role(
+    context: typer.Context,
+    name: NameArgument,
+    to: Annotated[str, typer.Argument(metavar="ROLE", help="viewer, user, operator or admin.")],
+    as_json: AsJson = False,
+) -> None:
     """Give an account another role."""
     from mainspring.domain.access import parse_role
 
     user = _accounts(context).set_role(name, parse_role(to), actor())
-    say(f"user {user.name!r} is {user.role} now")
+    _told(user, as_json, f"user {user.name!r} is {user.role} now")
 
 
-def password(context: typer.Context, name: NameArgument) -> None:
+def password(context: typer.Context, name: NameArgument, as_json: AsJson = False) -> None:
     """Set a password, read from standard input; all logins of the account end."""
     user = _accounts(context).set_password(name, _read_password(), actor())
-    say(f"the password of user {user.name!r} is set; logins made before have ended")
+    _told(user, as_json, f"the password of user {user.name!r} is set; logins made before have ended")
 
 
-def link(context: typer.Context, name: NameArgument) -> None:
+def link(context: typer.Context, name: NameArgument, as_json: AsJson = False) -> None:
     """Make a link that signs the account in once, within a quarter of an hour."""
     from mainspring.edges.cli.opening import project_of
     from mainspring.edges.listening import listening_of
 
     accounts = _accounts(context)
     listening = listening_of(project_of(context).loaded.settings, True)
-    say(f"{listening.address(listening.port)}/sign-in#{accounts.make_link(name, actor())}")
+    made = f"{listening.address(listening.port)}/sign-in#{accounts.make_link(name, actor())}"
+    print_json({"link": made}) if as_json else say(made)
 
 
-def disable(context: typer.Context, name: NameArgument) -> None:
+def disable(context: typer.Context, name: NameArgument, as_json: AsJson = False) -> None:
     """Keep an account out: its logins end, its keys are void until it is enabled again."""
     user = _accounts(context).disable(name, actor())
-    say(f"user {user.name!r} is disabled; `mainspring users enable {user.name}` lets it in again")
+    _told(user, as_json, f"user {user.name!r} is disabled; `mainspring users enable {user.name}` lets it in again")
 
 
-def enable(context: typer.Context, name: NameArgument) -> None:
+def enable(context: typer.Context, name: NameArgument, as_json: AsJson = False) -> None:
     """Let a disabled account in again."""
-    say(f"user {_accounts(context).enable(name, actor()).name!r} is enabled")
+    user = _accounts(context).enable(name, actor())
+    _told(user, as_json, f"user {user.name!r} is enabled")
+
+
+def _told(user: User, as_json: bool, said: str) -> None:
+    print_json(_user_json(user)) if as_json else say(said)
 
 
 def list_keys(
@@ -162,10 +173,14 @@ def add_key(
         typer.echo("Send it as 'Authorization: Bearer …'. It is not shown again.", err=True)
 
 
-def revoke(context: typer.Context, key_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the key.")]) -> None:
+def revoke(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the key.")],
+    as_json: AsJson = False,
+) -> None:
     """Make a key void for ever."""
     _accounts(context).revoke_key(key_id, actor())
-    say(f"key {key_id} is revoked")
+    print_json({"revoked": key_id}) if as_json else say(f"key {key_id} is revoked")
 
 
 def _accounts(context: typer.Context) -> Accounts:

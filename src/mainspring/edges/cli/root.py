@@ -24,6 +24,7 @@ from mainspring.edges.cli import (
     enqueue,
     forecast,
     init,
+    installation,
     locks,
     packs,
     processes,
@@ -198,6 +199,7 @@ locks.register(app)
 artifacts.register(app)
 cache.register(app)
 status.register(app)
+installation.register(app)
 accounts.register(app)
 clock.register(app)
 db.register(app)

@@ -1,4 +1,4 @@
-"""List, show, preview, pause, resume, trigger and rewind schedules."""
+"""List, show, preview, pause, resume, trigger, backfill and rewind schedules."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mainspring.edges.cli import preview
+from mainspring.edges.cli.backfill import backfill
 from mainspring.edges.cli.clock import rewind
 from mainspring.edges.cli.opening import open_existing
 from mainspring.edges.cli.options import AsJson, Reason, Timeout, Wait
@@ -40,7 +41,9 @@ _COLUMNS = (
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
-    group = typer.Typer(no_args_is_help=True, help="List, show, preview, pause, resume, trigger and rewind schedules.")
+    group = typer.Typer(
+        no_args_is_help=True, help="List, show, preview, pause, resume, trigger, backfill and rewind schedules."
+    )
     group.command("list")(list_)
     group.command("show")(show)
     group.command("preview")(preview.preview)
@@ -48,6 +51,7 @@ def register(app: typer.Typer) -> None:
     group.command("resume")(resume)
     group.command("trigger")(trigger)
     group.command("ledger")(ledger)
+    group.command("backfill")(backfill)
     group.command("rewind")(rewind)
     app.add_typer(group, name="schedules")
 

@@ -37,6 +37,7 @@ from mainspring.runtime.worker.result_cache import ResultCache
 from mainspring.runtime.worker.soft_limits import SoftLimits
 from mainspring.services.artifacts import ArtifactRules, ArtifactStore
 from mainspring.services.catalog import Catalog
+from mainspring.services.standstill import StandstillWatch
 from mainspring.store import claiming
 from mainspring.store.database import Database
 from mainspring.store.hints import CANCEL, READY, SCHEDULES
@@ -95,6 +96,7 @@ class Worker:
         if options.code is not None and system.SUPPORTED:
             self._children = IsolatedExecutor(options.code, options.artifacts, self._trusted_for)
         self._soft_limits = SoftLimits(clock)
+        self._standstill = StandstillWatch(database, clock)
         self._full = False
         """The database's disk has no room: nothing is claimed until a write has succeeded."""
         self._running: dict[tuple[str, int], Attempt] = {}
@@ -235,14 +237,16 @@ class Worker:
     def _idle_seconds(self) -> float:
         """Return how long there is nothing to do unless somebody signals."""
         full = len(self._running) >= self._options.slots
-        if full or not (self._accepting and self._session.trusted):
+        if full or self._standstill.seen or not (self._accepting and self._session.trusted):
             return POLL
         return max(self._look_at - self._clock.monotonic(), 0.0)
 
     def _cycle(self) -> bool:
         """Record what has ended and claim for the free slots; return whether anything was done."""
+        # First: it may ask the database, and nothing that has ended may be lost when that does not answer.
+        still = self._standstill.in_force()
         batch = [self._done.popleft() for _ in range(len(self._done))]
-        free = self._free(sum((o.run.id, o.run.attempt) in self._running for o in batch))
+        free = 0 if still else self._free(sum((o.run.id, o.run.attempt) in self._running for o in batch))
         if not batch and not free:
             return False
         if self._full and batch:

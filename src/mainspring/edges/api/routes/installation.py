@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -11,10 +12,13 @@ from pydantic import Field
 from mainspring.domain.access import Forbidden, Reach, Right, reach
 from mainspring.edges.api.models import At, Cursor, Given, Limit, Moment, Page, Told, after_cursor, page
 from mainspring.edges.api.security import Asking, Known, needs
-from mainspring.encoding import decode
+from mainspring.encoding import decode, encode
 from mainspring.errors import UnknownName
 from mainspring.services.auditing import AuditFilter
+from mainspring.services.forecast import live_slots, planned_in_database
 from mainspring.services.reading import QueueDepth
+from mainspring.services.simulate import simulate
+from mainspring.services.standstill import Standstill
 from mainspring.services.statistics import Tally
 
 router = APIRouter(tags=["installation"])
@@ -107,6 +111,85 @@ class AuditTold(Told):
     action: str
     subject: str
     details: dict[str, Any]
+
+
+class MaintenanceGiven(Given):
+    """A standstill."""
+
+    until: Moment | None = Field(None, description="When it ends by itself; without it somebody ends it.")
+    reason: str = Field("", max_length=1000, examples=["the database moves"])
+
+
+class MaintenanceTold(Told):
+    """Whether the installation stands still."""
+
+    active: bool
+    since: At | None = None
+    until: At | None = None
+    by: str | None = None
+    reason: str | None = None
+
+
+class SimulationTold(Told):
+    """What the schedules do in a stretch of time, if every run takes as long as usual; durations are seconds."""
+
+    begin: At
+    end: At
+    zone: str
+    schedules: int
+    fire_times: int
+    runs: int
+    peak: int = Field(description="The most runs at one moment.")
+    peak_at: At | None
+    slots: int = Field(description="Of the workers that live.")
+    load: list[dict[str, Any]] = Field(description="By queue and hour.")
+    collisions: list[dict[str, Any]]
+    skipped: list[dict[str, Any]]
+    overlaps: list[dict[str, Any]]
+    free_slot: dict[str, Any] = Field(description="The least loaded half hour of the night.")
+    unknown_tasks: list[str] = Field(description="Tasks of which no run has succeeded yet: 30 s were taken.")
+
+
+@router.get("/maintenance", summary="Whether the installation stands still")
+@needs(Right.SYSTEM_READ)
+def show_maintenance(who: Asking, application: Known) -> MaintenanceTold:
+    """Return the maintenance that is in force."""
+    return _maintenance(application.maintenance_mode.current())
+
+
+@router.put("/maintenance", summary="Let the installation stand still")
+@needs(Right.SYSTEM_WRITE)
+def begin_maintenance(who: Asking, application: Known, given: MaintenanceGiven) -> MaintenanceTold:
+    """Let nothing fire and nothing be claimed, within about a second; what runs goes on."""
+    return _maintenance(application.maintenance_mode.begin(who.name, given.reason, given.until))
+
+
+@router.delete("/maintenance", status_code=HTTPStatus.NO_CONTENT, summary="End a standstill")
+@needs(Right.SYSTEM_WRITE)
+def end_maintenance(who: Asking, application: Known) -> None:
+    """Let everything fire and be claimed again."""
+    application.maintenance_mode.end(who.name)
+
+
+def _maintenance(found: Standstill | None) -> MaintenanceTold:
+    if found is None:
+        return MaintenanceTold(active=False)
+    return MaintenanceTold(active=True, since=found.since, until=found.until, by=found.by, reason=found.reason)
+
+
+@router.get("/simulation", summary="Simulate the coming days")
+@needs(Right.PLANNING_READ)
+def show_simulation(
+    who: Asking,
+    application: Known,
+    days: Annotated[int, Query(ge=1, le=92)] = 30,
+    zone: Annotated[str, Query(description="Zone of the hours of the day.", max_length=100)] = "UTC",
+) -> SimulationTold:
+    """Run all schedules that whoever asks may see on a virtual clock: load, collisions, skipped days, a free slot."""
+    database, clock = application.database, application.clock
+    planned = planned_in_database(database, clock, owner_id=who.owner)
+    found = simulate(planned, clock.now(), days, zone)
+    return SimulationTold(slots=live_slots(database), **decode(encode(found)))
 
 
 @router.get("/tasks", summary="List tasks")

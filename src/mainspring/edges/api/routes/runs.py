@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -34,6 +34,7 @@ from mainspring.edges.api.repeatable import Repeatable
 from mainspring.edges.api.security import Asking, Caller, Known, needs
 from mainspring.errors import Conflict, InvalidInput, NotFound
 from mainspring.ids import RunId
+from mainspring.services.editing import Edit
 from mainspring.services.ordering import MOST, Wish
 from mainspring.services.reading import RunFilter, RunView
 
@@ -62,6 +63,15 @@ class RunsGiven(Given):
     """Wishes for many runs: all are made, or none."""
 
     runs: list[RunGiven] = Field(min_length=1, max_length=MOST)
+
+
+class RunChange(Given):
+    """What is to change of a run that has not started; what is left out stays."""
+
+    priority: Priority | None = None
+    queue: str | None = None
+    due_at: Moment | None = None
+    parameters: dict[str, Any] = Field({}, description="New values by name; the other parameters stay.")
 
 
 class RunsMade(Told):
@@ -290,25 +300,29 @@ def download(
     who: Asking, application: Known, artifact_id: Annotated[str, Path(description="Id of an artifact.")]
 ) -> StreamingResponse:
     """Return the file, as an attachment; its name in the answer is a suggestion alone."""
-    found = application.reading.artifact(artifact_id.lower())
+    found = application.artifacts.find(artifact_id.lower())
     try:
         run_of(application, who, found["run_id"])
     except NotFound:
         raise NotFound("artifact", artifact_id) from None
-    source = FilePath(found["location"])
-    if not source.is_file():
-        raise NotFound("file", f"for artifact {found['id']} on this host; it lies where its worker ran")
+    pieces = application.artifacts.read(found)
+    # The first one now, so that a file that is not there is an error of this answer, and no answer cut short.
+    whole = chain([next(pieces, b"")], pieces)
+    name = quote(FilePath(found["name"]).name, safe="")
     headers = {
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(FilePath(found['name']).name, safe='')}",
-        "Content-Length": str(source.stat().st_size),
+        "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+        "Content-Length": str(found["size"]),
     }
-    return StreamingResponse(_pieces(source), media_type="application/octet-stream", headers=headers)
+    return StreamingResponse(whole, media_type="application/octet-stream", headers=headers)
 
 
-def _pieces(path: FilePath) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(256 * 1024):
-            yield piece
+@router.patch("/runs/{run_id}", summary="Edit a run that has not started")
+@needs(Right.RUNS_WRITE)
+def edit_run(who: Asking, application: Known, run_id: RunIdGiven, given: RunChange) -> RunTold:
+    """Change queue, priority, due time or parameters of a run; 409 once it is under way."""
+    run = run_of(application, who, run_id).run
+    edit = Edit(given.priority, given.queue, given.due_at, given.parameters)
+    return RunTold.model_validate(application.editing.edit(run.id, edit, who.name))
 
 
 @router.post("/runs/{run_id}/cancel", status_code=HTTPStatus.ACCEPTED, summary="Cancel a run")

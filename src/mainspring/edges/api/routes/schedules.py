@@ -24,7 +24,7 @@ from mainspring.edges.api.security import Asking, Caller, Known, needs
 from mainspring.errors import InvalidInput, NotFound, UnknownName
 from mainspring.ids import is_id
 from mainspring.services.backfill import Backfill, BackfillLook
-from mainspring.services.preview import Ahead, look_ahead
+from mainspring.services.preview import Ahead, look_ahead, spec_of_text
 from mainspring.services.reading import LedgerRow, StoredSchedule
 from mainspring.services.schedules import require_editable
 
@@ -57,7 +57,9 @@ class ScheduleChange(Given):
 class PreviewGiven(Given):
     """A schedule that is saved nowhere; its task may be left out."""
 
-    definition: Definition
+    definition: Definition | None = None
+    text: str | None = Field(None, description="A trigger in one line.", examples=["XNYS close - 15m"], max_length=500)
+    zone: str | None = Field(None, description="With text: its time zone.", max_length=100)
     count: int = Field(5, ge=1, le=200)
     after: Moment | None = Field(None, description="Fire times after this instant; now unless given.")
 
@@ -107,6 +109,7 @@ class FireTimeTold(Told):
     until_at: At
     n: int
     skipped: str | None
+    remark: str = Field(description="What is special about it, such as a half-day.")
 
 
 class PreviewTold(Told):
@@ -216,7 +219,12 @@ def create_schedule(who: Asking, application: Known, given: ScheduleGiven, respo
 @needs(Right.PLANNING_READ)
 def preview(who: Asking, application: Known, given: PreviewGiven) -> PreviewTold:
     """Return the rule in words and its next fire times, with what calendars leave out."""
-    spec = application.defining.rule(given.definition)
+    if (given.text is None) == (given.definition is None):
+        raise InvalidInput("send either a definition or a text such as '0 9 * * 1-5' or 'XNYS close - 15m'")
+    if given.definition is not None:
+        spec = application.defining.rule(given.definition)
+    else:
+        spec = spec_of_text(given.text or "", given.zone)
     return _preview(spec, look_ahead(spec, given.after or application.clock.now(), given.count))
 
 
@@ -372,6 +380,6 @@ def _preview(spec: ScheduleSpec, ahead: Sequence[Ahead]) -> PreviewTold:
     for one in ahead:
         local = one.fire_at.astimezone(where)
         told = {"local": local.isoformat(), "weekday": f"{local:%A}"}
-        names = ("fire_at", "until_at", "n", "skipped")
+        names = ("fire_at", "until_at", "n", "skipped", "remark")
         times.append(FireTimeTold(**told, **{name: getattr(one, name) for name in names}))
     return PreviewTold(rule=spec.trigger.in_words(), zone=spec.zone, fire_times=times)
