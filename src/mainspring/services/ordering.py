@@ -96,6 +96,7 @@ class Ordering:
         decided = self._directory.decide(
             task.name, queue=wish.queue, priority=wish.priority, max_tries=wish.max_tries, expires=wish.expires
         )
+        wanted = self._directory.needs(task.name, wish.parameters)
         due_at = wish.due_at or now + (self._directory.wait_of(task.name) or timedelta(0))
         return NewRun(
             id=new_run_id(),
@@ -111,6 +112,8 @@ class Ordering:
             labels=encode(dict(wish.labels)),
             owner_id=owner_id,
             snapshot=snapshot(task.name, task.code_version, decided),
+            uses=wanted.uses,
+            turn_key=wanted.key,
             key=self._directory.key_of(task.name, wish.parameters, now, owner_id),
         )
 

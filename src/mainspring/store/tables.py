@@ -115,7 +115,7 @@ def set_queue_paused(tx: Tx, name: str, paused: bool, reason: str, now: datetime
 
 def limit_queue(tx: Tx, name: str, limits: QueueLimits, now: datetime, actor: str) -> None:
     """Limit a queue in the name of a person; nothing of *limits* lifts what there was."""
-    tx.core(_insert_ignoring(tx, queues).values(name=name))
+    tx.core(insert_ignoring(tx, queues).values(name=name))
     set_queue_limits(tx, name, limits)
     write_audit(tx, now, actor, "queue.limit", name, {"running": limits.running, "per_key": limits.per_key})
 

@@ -13,6 +13,7 @@ from mainspring.domain.unique import Unique
 from mainspring.ids import RunId, new_run_id
 from mainspring.services.accounts import Accounts
 from mainspring.services.catalog import Catalog
+from mainspring.services.resources import ResourceLimits
 from mainspring.store import queueing, schema, tables
 from mainspring.store.database import Tx
 
@@ -33,6 +34,9 @@ def describe(application: Application) -> None:
         tables.put_queues(tx, {"default": "", "reports": "Slow work"})
 
     application.database.write(work)
+    _, version = application.resources.find_limits("brapi")
+    if not version:
+        application.resources.set_limits("brapi", ResourceLimits(concurrency=3), version, "test")
 
 
 @task(name="once", unique=Unique(on_conflict="existing"))
@@ -63,7 +67,7 @@ class Things:
         """Return *path* with these things in it."""
         names = {"run_id": self.run, "artifact_id": self.artifact, "key_id": self.key,
                  "signature": self.signature, "schedule": self.schedule}  # fmt: skip
-        kinds = {"users": self.user, "tasks": "add", "queues": "default"}
+        kinds = {"users": self.user, "tasks": "add", "queues": "default", "resources": "brapi"}
         for name, value in names.items():
             path = path.replace(f"{{{name}}}", value)
         for kind, value in kinds.items():

@@ -236,3 +236,19 @@ def test_the_installation_is_looked_at(client: TestClient, key: Headers, clock: 
     assert [(entry["action"], entry["details"]) for entry in entries["items"]] == [
         ("queue.pause", {"reason": "repairs"})
     ]
+
+
+def test_resources_and_queues_are_limited_and_steered(client: TestClient) -> None:
+    one = client.get("/api/v1/resources/brapi")
+    assert (one.json()["limits"], one.json()["state"]) == ({"concurrency": 3}, "free")
+    change = {"limits": {"concurrency": 2, "rate": "100/min"}}
+    answer = client.put("/api/v1/resources/brapi/limits", json=change, headers={"If-Match": one.headers["etag"]})
+    assert (answer.status_code, answer.json()["limits"]["rate"]) == (200, "100/min")
+    answer = client.put("/api/v1/resources/brapi/limits", json=change, headers={"If-Match": one.headers["etag"]})
+    assert answer.status_code == 412
+    assert client.put("/api/v1/resources/brapi/limits", json={"limits": {"rate": "x"}}).status_code == 422
+    assert client.post("/api/v1/resources/brapi/trip", json={"reason": "repairs"}).json()["state"] == "open"
+    assert client.post("/api/v1/resources/brapi/reset").json()["state"] == "free"
+    assert client.get("/api/v1/resources/brap").status_code == 404
+    assert client.put("/api/v1/queues/default/limits", json={"running": 2}).json()["limits"]["running"] == 2
+    assert client.put("/api/v1/queues/default/limits", json={"running": 0}).status_code == 422

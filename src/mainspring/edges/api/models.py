@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Generic, TypeVar
 
-from fastapi import Query
+from fastapi import Header, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from mainspring.domain.priority import parse_priority
@@ -74,6 +74,23 @@ Priority = Annotated[
 Seconds = Annotated[float, Field(gt=0, le=366 * 86_400, allow_inf_nan=False, strict=False)]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="The longest that the page may be.")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before.", max_length=100)]
+
+
+IfMatch = Annotated[str | None, Header(description="The ETag of the thing as you have seen it.")]
+
+
+def version_of(if_match: str | None) -> int | None:
+    """Return the version that an ETag of ours names; None without one.
+
+    Raises:
+        InvalidInput: it is none of ours.
+    """
+    if if_match is None:
+        return None
+    text = if_match.strip().removeprefix("W/").strip('"')
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise InvalidInput(f"If-Match {if_match[:60]!r} is no ETag of ours; send the one that came with the thing")
+    return int(text)
 
 
 def span(seconds: float | None) -> timedelta | None:

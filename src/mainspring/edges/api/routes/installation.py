@@ -6,17 +6,30 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from mainspring.domain.access import Forbidden, Reach, Right, reach
-from mainspring.edges.api.models import At, Cursor, Given, Limit, Moment, Page, Told, after_cursor, page
+from mainspring.edges.api.models import (
+    At,
+    Cursor,
+    Given,
+    IfMatch,
+    Limit,
+    Moment,
+    Page,
+    Told,
+    after_cursor,
+    page,
+    version_of,
+)
 from mainspring.edges.api.security import Asking, Known, needs
 from mainspring.encoding import decode, encode
-from mainspring.errors import UnknownName
+from mainspring.errors import UnknownName, VersionMismatch
 from mainspring.services.auditing import AuditFilter
 from mainspring.services.forecast import live_slots, planned_in_database
 from mainspring.services.reading import QueueDepth
+from mainspring.services.resources import ResourceLimits, ResourceView
 from mainspring.services.simulate import simulate
 from mainspring.services.standstill import Standstill
 from mainspring.services.statistics import Tally
@@ -36,6 +49,53 @@ class TaskTold(Told):
     code_version: str
 
 
+class QueueLimitsTold(Told):
+    """How many runs of a queue run at the same time; null for any number."""
+
+    running: int | None
+    per_key: int | None = Field(description="Of those with one key.")
+
+
+class QueueLimitsGiven(Given):
+    """Limits of a queue; null lifts one."""
+
+    running: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    per_key: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
+class ResourceTold(Told):
+    """A resource that runs share: its limits, and how it stands."""
+
+    name: str
+    limits: dict[str, Any] = Field(description="With the keys of a resource in mainspring.yaml.")
+    source: str
+    edited_by: str | None
+    version: int
+    updated_at: At
+    state: str
+    words: str = Field(description="How it stands, and why.")
+    until: At | None
+    in_use: int
+    held: int = Field(description="Runs that it holds back, counted up to 1,000.")
+    held_more: bool
+    learnt_rate: float | None = Field(description="Per second, taught by refusals.")
+
+
+class ResourceLimitsGiven(Given):
+    """Limits of a resource, whole."""
+
+    limits: dict[str, Any] = Field(
+        examples=[{"concurrency": 5, "rate": "100/min", "breaker": {"failures": 5, "cool_down": "30s"}}]
+    )
+
+
+class TripGiven(Given):
+    """How long a resource is left alone."""
+
+    until: Moment | None = None
+    reason: str = Field("", max_length=1000)
+
+
 class QueueTold(Told):
     """A queue with what waits in it."""
 
@@ -47,6 +107,8 @@ class QueueTold(Told):
     ready: int
     ready_by_priority: dict[int, int]
     running: int
+    held: int = Field(description="Runs that limits hold back.")
+    limits: QueueLimitsTold
 
 
 class PauseGiven(Given):
@@ -242,6 +304,75 @@ def resume_queue(who: Asking, application: Known, name: Name) -> QueueTold:
     """End the pause of a queue."""
     found: QueueDepth = application.queueing.resume(name, who.name)
     return QueueTold.model_validate(found)
+
+
+@router.put("/queues/{name}/limits", summary="Limit a queue")
+@needs(Right.QUEUES_WRITE)
+def limit_queue(who: Asking, application: Known, name: Name, given: QueueLimitsGiven) -> QueueTold:
+    """Limit from now on how many runs of a queue run at the same time, in all and with one key."""
+    found = application.queueing.limit(name, who.name, running=given.running, per_key=given.per_key)
+    return QueueTold.model_validate(found)
+
+
+@router.get("/resources", summary="List resources")
+@needs(Right.RESOURCES_READ)
+def list_resources(who: Asking, application: Known) -> list[ResourceTold]:
+    """Return what runs share, by name, with limits and how each stands."""
+    return [_resource(one) for one in application.resources.all()]
+
+
+@router.get("/resources/{name}", summary="Show a resource")
+@needs(Right.RESOURCES_READ)
+def show_resource(who: Asking, application: Known, name: Name, response: Response) -> ResourceTold:
+    """Return a resource; its ETag is for changes."""
+    return _answer(application.resources.require(name), response)
+
+
+@router.put("/resources/{name}/limits", summary="Declare the limits of a resource")
+@needs(Right.RESOURCES_WRITE)
+def set_resource_limits(
+    who: Asking,
+    application: Known,
+    name: Name,
+    given: ResourceLimitsGiven,
+    response: Response,
+    if_match: IfMatch = None,
+) -> ResourceTold:
+    """Replace the limits of a resource; they hold at once. 412 when they have changed since they were looked at."""
+    resources, seen = application.resources, version_of(if_match)
+    limits, (_, version) = ResourceLimits.from_mapping(given.limits), resources.find_limits(name)
+    if seen is not None and seen != version:
+        raise VersionMismatch("resource", name, version)
+    return _answer(resources.set_limits(name, limits, version, who.name), response)
+
+
+@router.post("/resources/{name}/trip", summary="Leave a resource alone")
+@needs(Right.RESOURCES_WRITE)
+def trip_resource(
+    who: Asking, application: Known, name: Name, response: Response, given: TripGiven | None = None
+) -> ResourceTold:
+    """Let nobody use a resource until an instant, or until it is reset; what uses it goes on."""
+    wish = given or TripGiven()
+    return _answer(application.resources.trip(name, who.name, wish.until, wish.reason), response)
+
+
+@router.post("/resources/{name}/reset", summary="Let a resource be used again")
+@needs(Right.RESOURCES_WRITE)
+def reset_resource(who: Asking, application: Known, name: Name, response: Response) -> ResourceTold:
+    """Forget what happened to a resource: an open breaker, a pause, a learnt rate."""
+    return _answer(application.resources.reset(name, who.name), response)
+
+
+def _answer(found: ResourceView, response: Response) -> ResourceTold:
+    response.headers["ETag"] = f'"{found.version}"'
+    return _resource(found)
+
+
+def _resource(one: ResourceView) -> ResourceTold:
+    names = ("name", "source", "edited_by", "version", "updated_at", "words", "until", "in_use", "held", "held_more",
+             "learnt_rate")  # fmt: skip
+    told = {name: getattr(one, name) for name in names}
+    return ResourceTold(limits=one.limits.to_mapping(), state=str(one.standing), **told)
 
 
 @router.get("/workers", summary="List worker and scheduler processes")

@@ -121,6 +121,16 @@ class ProgressTold(Told):
     note: str
 
 
+class HoldTold(Told):
+    """What holds a run back, and how many go before it."""
+
+    by: str
+    reason: str
+    until: At | None
+    place: int = Field(description="1 is the next to go.")
+    count: int
+
+
 class RunShown(RunTold):
     """A run with its parameters, and what decided it."""
 
@@ -128,6 +138,7 @@ class RunShown(RunTold):
     snapshot: dict[str, Any]
     progress: ProgressTold | None
     replays: list[str]
+    hold: HoldTold | None
 
 
 class AttemptTold(Told):
@@ -248,6 +259,7 @@ def show_run(who: Asking, application: Known, run_id: RunIdGiven) -> RunShown:
         snapshot=view.snapshot or {},
         progress=progress,
         replays=list(view.replays),
+        hold=None if view.hold is None else HoldTold.model_validate(view.hold),
     )
 
 

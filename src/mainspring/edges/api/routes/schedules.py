@@ -8,7 +8,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from mainspring.app import Application
@@ -16,7 +16,7 @@ from mainspring.domain.access import Reach, Right, require
 from mainspring.domain.rate import Rate
 from mainspring.domain.spec import ScheduleSpec
 from mainspring.domain.zones import zone
-from mainspring.edges.api.models import At, Given, Limit, Moment, Page, Priority, Told
+from mainspring.edges.api.models import At, Given, IfMatch, Limit, Moment, Page, Priority, Told, version_of
 from mainspring.edges.api.problems import PreconditionNeeded
 from mainspring.edges.api.repeatable import Repeatable
 from mainspring.edges.api.routes.runs import RunsMade
@@ -38,7 +38,6 @@ Definition = Annotated[
         description="Task, trigger and policies, with the keys of a schedule in mainspring.yaml.", examples=[_EXAMPLE]
     ),
 ]
-IfMatch = Annotated[str | None, Header(description="The ETag of the schedule as you have seen it.")]
 
 
 class ScheduleGiven(Given):
@@ -247,7 +246,7 @@ def edit_schedule(
 ) -> ScheduleTold:
     """Replace what a schedule says from now on; 412 when somebody has changed it since it was looked at."""
     old = schedule_of(application, who, schedule)
-    version = _version(if_match)
+    version = version_of(if_match)
     if version is None:
         raise PreconditionNeeded("send If-Match with the ETag of the schedule as you have seen it")
     require_editable(old)
@@ -338,15 +337,6 @@ def start_backfill(who: Asking, application: Known, schedule: Which, given: Back
 def _backfill(given: BackfillGiven) -> Backfill:
     rate = None if given.rate is None else Rate.parse(given.rate)
     return Backfill(given.since, given.until, rate, given.priority, given.queue, given.missing_only)
-
-
-def _version(if_match: str | None) -> int | None:
-    if if_match is None:
-        return None
-    text = if_match.strip().removeprefix("W/").strip('"')
-    if not text.isdecimal() or len(text) > 9:
-        raise InvalidInput(f"If-Match {if_match[:60]!r} is no ETag of a schedule; send the one that came with it")
-    return int(text)
 
 
 def _answer(application: Application, schedule: StoredSchedule, response: Response) -> ScheduleTold:
