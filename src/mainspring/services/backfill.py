@@ -9,14 +9,14 @@ from functools import partial
 from typing import Final
 
 from mainspring.clock import Clock
-from mainspring.domain.priority import LOW, parse_priority
-from mainspring.domain.queue_order import QUEUE_NAME
+from mainspring.domain.priority import LOW
 from mainspring.domain.rate import Rate
 from mainspring.domain.runs import NewRun, RunKind
 from mainspring.domain.spec import ScheduleSpec
 from mainspring.errors import InvalidInput
 from mainspring.ids import RunId
 from mainspring.services.directory import Directory
+from mainspring.services.enqueue import check_options
 from mainspring.services.schedule_runs import runs_of
 from mainspring.store import backfill as stored
 from mainspring.store import queueing
@@ -45,11 +45,9 @@ class Backfill:
     """Leave out what the ledger says has fired."""
 
     def __post_init__(self) -> None:
-        parse_priority(self.priority)
+        check_options(self.queue, self.priority)
         if self.since >= self.until:
             raise InvalidInput(f"since {self.since.isoformat()} is not before until {self.until.isoformat()}")
-        if self.queue is not None and QUEUE_NAME.fullmatch(self.queue) is None:
-            raise InvalidInput(f"queue {self.queue!r} is not usable; write 1 to 100 letters, digits, '_', '.' and '-'")
         if self.rate is not None and self.rate.burst > 1:
             raise InvalidInput(f"rate {self.rate}: a backfill is spread evenly and knows no burst; leave it out")
 

@@ -225,19 +225,29 @@ class _Maker:
 
 def _check(request: Request) -> None:
     """Refuse options that no run can have; types are the caller's, values are not."""
-    queue, tries, expires = request.queue, request.max_tries, request.expires
-    if queue is not None and QUEUE_NAME.fullmatch(queue) is None:
-        raise InvalidInput(f"queue {queue!r} is not usable; write 1 to 100 letters, digits, '_', '.' and '-'")
-    if request.priority is not None:
-        parse_priority(request.priority)
-    if tries is not None and not 1 <= tries <= MAX_RETRIES + 1:
-        raise InvalidInput(f"{tries - 1} retries are out of range; write 0 to {MAX_RETRIES}")
-    if expires is not None and expires <= timedelta(0):
-        raise InvalidInput(f"expires {expires} is not positive; a run would be worthless before it comes due")
+    check_options(request.queue, request.priority, request.max_tries, request.expires)
     labels: Mapping[Any, Any] = request.labels
     for name, value in labels.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise InvalidInput(f"label {name!r}: {value!r} is not text; labels are texts")
+
+
+def check_options(
+    queue: str | None, priority: int | None, max_tries: int | None = None, expires: timedelta | None = None
+) -> None:
+    """Refuse options that no run can have; None stands for what is decided elsewhere.
+
+    Raises:
+        InvalidInput: names the option.
+    """
+    if queue is not None and QUEUE_NAME.fullmatch(queue) is None:
+        raise InvalidInput(f"queue {queue!r} is not usable; write 1 to 100 letters, digits, '_', '.' and '-'")
+    if priority is not None:
+        parse_priority(priority)
+    if max_tries is not None and not 1 <= max_tries <= MAX_RETRIES + 1:
+        raise InvalidInput(f"{max_tries - 1} retries are out of range; write 0 to {MAX_RETRIES}")
+    if expires is not None and expires <= timedelta(0):
+        raise InvalidInput(f"expires {expires} is not positive; a run would be worthless before it comes due")
 
 
 def snapshot(

@@ -9,15 +9,12 @@ from typing import Any, Final
 
 from mainspring.clock import Clock
 from mainspring.domain.parameters import misfits
-from mainspring.domain.priority import parse_priority
-from mainspring.domain.queue_order import QUEUE_NAME
 from mainspring.domain.runs import NewRun, RunKind
-from mainspring.domain.tasks import MAX_RETRIES
 from mainspring.encoding import encode
 from mainspring.errors import InvalidInput, ParametersInvalid, unknown_name
 from mainspring.ids import RunId, new_run_id
 from mainspring.services.directory import Directory
-from mainspring.services.enqueue import snapshot
+from mainspring.services.enqueue import check_options, snapshot
 from mainspring.store import keys, queueing
 from mainspring.store.database import Database, Tx
 from mainspring.store.hints import READY, SCHEDULES
@@ -43,14 +40,7 @@ class Wish:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.queue is not None and QUEUE_NAME.fullmatch(self.queue) is None:
-            raise InvalidInput(f"queue {self.queue!r} is not usable; write 1 to 100 letters, digits, '_', '.' and '-'")
-        if self.priority is not None:
-            parse_priority(self.priority)
-        if self.max_tries is not None and not 1 <= self.max_tries <= MAX_RETRIES + 1:
-            raise InvalidInput(f"{self.max_tries - 1} retries are out of range; write 0 to {MAX_RETRIES}")
-        if self.expires is not None and self.expires <= timedelta(0):
-            raise InvalidInput("expires must be positive; a run would be worthless before it comes due")
+        check_options(self.queue, self.priority, self.max_tries, self.expires)
 
 
 class Ordering:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -62,13 +63,23 @@ def test_a_run_is_made_of_a_task_by_name(client: TestClient) -> None:
         ({**ADD, "due_at": "2026-12-01T09:00:00Z", "delay_seconds": 3}, "exclude each other"),
         ({**ADD, "labels": {"a": 1}}, "labels.a: input should be a valid string"),
         ({**ADD, "owner_id": "me"}, "owner_id: extra inputs are not permitted"),
-        ({**ADD, "parameters": {"a": 1, "b": "\u0000"}}, "do not fit"),
+        ({**ADD, "due_at": "0001-01-01T00:00:00Z"}, "lies outside the years"),
+        ({**ADD, "labels": {"a": "\u0000"}}, "text with a NUL character"),
+        ({**ADD, "labels": {"a": "\ud800"}}, "half a surrogate pair"),
     ],
 )
 def test_what_cannot_be_run_is_refused_and_nothing_is_written(client: TestClient, body: object, said: str) -> None:
-    answer = client.post("/api/v1/runs", json=body)
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/api/v1/runs", content=json.dumps(body), headers=headers)
     assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text
     assert client.get("/api/v1/runs").json() == {"items": [], "next": None}
+
+
+def test_characters_that_no_database_holds_are_refused_wherever_they_stand(client: TestClient) -> None:
+    for path in ("/api/v1/runs?task=%00", "/api/v1/tasks/a%00b"):
+        assert client.get(path).status_code == 422
+    # A backslash before u0000 is text like any other.
+    assert made(client, labels={"a": "\\u0000", "b": "\U0001f600"})["labels"] == {"a": "\\u0000", "b": "\U0001f600"}
 
 
 def test_many_runs_are_made_all_or_none(client: TestClient) -> None:

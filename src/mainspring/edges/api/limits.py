@@ -56,6 +56,9 @@ class Bounds:
             return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {LARGEST_BODY} bytes")
         if _is_json(scope) and too_deep(body):
             return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"JSON is nested at most {DEEPEST} levels deep")
+        if "\0" in scope["path"] or b"%00" in scope["query_string"] or (b"\\u" in body and _holds_no_text(body)):
+            said = "text with a NUL character or half a surrogate pair cannot be stored; leave it out"
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, said)
         return body
 
 
@@ -96,6 +99,19 @@ def too_deep(body: bytes) -> bool:
         return True
     except ValueError:
         return False
+
+
+def _holds_no_text(body: bytes) -> bool:
+    """Return whether JSON says characters that no database holds as text."""
+    try:
+        # Written out again, what was escaped stands there as itself.
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return "\\u0000" in text.replace("\\\\", "")
 
 
 def _depth(value: Any) -> int:

@@ -19,11 +19,12 @@ MOST: Final = 200
 """The longest page of a list."""
 
 
-def _text(moment: datetime) -> str:
+def at_text(moment: datetime) -> str:
+    """Return an instant as all answers write it."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-At = Annotated[datetime, PlainSerializer(_text, when_used="json")]
+At = Annotated[datetime, PlainSerializer(at_text, when_used="json")]
 """An instant in UTC, with microseconds: ``2026-11-27T07:30:00.000000Z``."""
 
 
@@ -34,16 +35,15 @@ def _moment(value: object) -> datetime:
         found = None
     if found is None or found.tzinfo is None:
         raise ValueError("must be an instant with its offset, such as 2026-12-01T09:00:00Z")
-    try:
-        return found.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("lies outside the years that can be used") from None
+    if not 1900 <= found.year <= 9900:
+        raise ValueError("lies outside the years that can be used (1900 to 9900)")
+    return found.astimezone(UTC)
 
 
 Moment = Annotated[
     datetime,
     PlainValidator(_moment),
-    PlainSerializer(_text, when_used="json"),
+    PlainSerializer(at_text, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """An instant that somebody sends: ISO 8601 with an offset."""

@@ -16,7 +16,18 @@ from mainspring.domain.access import Reach, Right, require
 from mainspring.domain.rate import Rate
 from mainspring.domain.spec import ScheduleSpec
 from mainspring.domain.zones import zone
-from mainspring.edges.api.models import At, Given, IfMatch, Limit, Moment, Page, Priority, Told, version_of
+from mainspring.edges.api.models import (
+    At,
+    Given,
+    IfMatch,
+    Limit,
+    Moment,
+    Page,
+    Priority,
+    Told,
+    at_text,
+    version_of,
+)
 from mainspring.edges.api.problems import PreconditionNeeded
 from mainspring.edges.api.repeatable import Repeatable
 from mainspring.edges.api.routes.runs import RunsMade
@@ -306,7 +317,7 @@ def show_ledger(
     """Return what became of a schedule's fire times, newest first, each with its reason."""
     found = schedule_of(application, who, schedule)
     rows: Sequence[LedgerRow] = application.reading.ledger(found.id, limit + 1, cursor)
-    following = rows[limit - 1].fire_at.isoformat() if len(rows) > limit else None
+    following = at_text(rows[limit - 1].fire_at) if len(rows) > limit else None
     return Page(items=[LedgerTold.model_validate(row) for row in rows[:limit]], next=following)
 
 
