@@ -17,8 +17,8 @@ from tests.edges.conftest import Answer, Cli, work_off
 RUN_KEYS = {
     "id", "task", "queue", "priority", "state", "state_reason", "failure_kind", "failure_message", "kind", "attempt",
     "tries", "losses", "max_tries", "at_most_once", "schedule", "fire_at", "member", "due_at", "expires_at",
-    "cancel_requested_at", "labels", "created_at", "started_at", "finished_at", "decided_at", "failure_signature",
-    "replay_of",
+    "cancel_requested_at", "labels", "owner_id", "created_at", "started_at", "finished_at", "decided_at",
+    "failure_signature", "replay_of",
 }  # fmt: skip
 SHOW_KEYS = RUN_KEYS | {
     "parameters", "result", "has_result", "snapshot", "progress", "checkpoint", "snoozes", "attempts", "artifacts",
@@ -392,7 +392,7 @@ class TestSchedules:
         assert "at 09:00 on Sunday (America/Sao_Paulo)" in second
         keys = {
             "id", "name", "task", "state", "rule", "zone", "next_at", "description", "source", "version", "pause",
-            "spec",
+            "owner_id", "spec",
             "created_at", "updated_at",
         }  # fmt: skip
         assert [set(one) for one in cli("schedules", "list", "--json").json["schedules"]] == [keys, keys]

@@ -237,7 +237,7 @@ GUARDS: Final = (
           "        columns.last_at.is_not_distinct_from(position.last_at),\n", "",
           _LEDGER + "test_a_schedule_that_fired_after_the_look_cannot_be_edited_by_it"),
     Guard("an edit settles the past", "5.3: the old rule decides what came before the edit", "services/schedules.py",
-          "            old = self._settled(name, now)\n", "            old = self.require(name)\n",
+          "            old = self._settled(schedule, now)\n", "            old = self.require(schedule.id)\n",
           "tests/services/test_schedules.py::test_an_edit_settles_the_old_rule_first_and_starts_the_new_one_from_now"),
     Guard("a new rule begins at its edit", "5.3: no rule fires what lies before it", "domain/occurrences.py",
           "max(self.last_at, self.effective_at)", "self.last_at",
