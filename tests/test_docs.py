@@ -16,7 +16,7 @@ from mainspring import DuplicateRun, connect
 from mainspring.app import load_project
 from mainspring.domain.exchanges.hours import HOURS
 from mainspring.domain.triggers import trigger_from_definition
-from mainspring.testing import RecordingContext, run_task
+from mainspring.testing import RecordingContext, open_test_app, run_task
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -105,6 +105,19 @@ def test_the_settings_of_the_long_work_guide_are_valid(own_modules: Path) -> Non
     (own_modules / "mainspring.yaml").write_text(settings, encoding="utf-8")
     rules = load_project(own_modules / "mainspring.yaml", {}).artifact_rules
     assert (rules.location, rules.largest, rules.total) == ("s3://bucket/folder", 256_000_000, 20_000_000_000)
+
+
+def test_the_graphs_of_the_guide_can_be_enqueued_and_run(own_modules: Path) -> None:
+    page = ROOT / "docs/guides/flow.md"
+    made: dict[str, Any] = {"__name__": "guide"}
+    for block in blocks(page, "python")[:2]:
+        exec(compile(block, str(page), "exec"), made)
+    with open_test_app(own_modules, [made[name] for name in ("fetch", "parse", "report", "undo")]) as app:
+        enqueued = app.client.enqueue_graph(made["g"])
+        shorter = [app.client.enqueue_graph(made[name]) for name in ("line", "fan")]
+        app.drain()
+        assert enqueued[made["final"]].result(1) == "Sales: 12"
+        assert [list(graph)[-1].result(1) for graph in shorter] == [6, "Sales: 3"]
 
 
 def test_the_pack_of_the_guide_loads(own_modules: Path) -> None:

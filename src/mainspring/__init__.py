@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mainspring.client import Client, Run, RunFailed, connect
+    from mainspring.client import Client, EnqueuedGraph, Run, RunFailed, connect
     from mainspring.domain.cache import Cache
     from mainspring.domain.control import (
         CpuLimitExceeded,
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Snooze,
         SoftTimeLimit,
     )
+    from mainspring.domain.graph import Graph, chain, group, previous
     from mainspring.domain.needs import Concurrency
     from mainspring.domain.retry import Backoff
     from mainspring.domain.tasks import Context, Task, task
@@ -44,7 +45,9 @@ _HOMES = {
     "Context": "mainspring.domain.tasks",
     "CpuLimitExceeded": "mainspring.domain.control",
     "DuplicateRun": "mainspring.errors",
+    "EnqueuedGraph": "mainspring.client",
     "Fail": "mainspring.domain.control",
+    "Graph": "mainspring.domain.graph",
     "LeaseLost": "mainspring.errors",
     "LockHeld": "mainspring.errors",
     "LockLost": "mainspring.errors",
@@ -60,7 +63,10 @@ _HOMES = {
     "SoftTimeLimit": "mainspring.domain.control",
     "Task": "mainspring.domain.tasks",
     "Unique": "mainspring.domain.unique",
+    "chain": "mainspring.domain.graph",
     "connect": "mainspring.client",
+    "group": "mainspring.domain.graph",
+    "previous": "mainspring.domain.graph",
     "task": "mainspring.domain.tasks",
 }
 
@@ -74,7 +80,9 @@ __all__ = [
     "Context",
     "CpuLimitExceeded",
     "DuplicateRun",
+    "EnqueuedGraph",
     "Fail",
+    "Graph",
     "LeaseLost",
     "LockHeld",
     "LockLost",
@@ -91,7 +99,10 @@ __all__ = [
     "Task",
     "Unique",
     "__version__",
+    "chain",
     "connect",
+    "group",
+    "previous",
     "task",
 ]
 

@@ -42,6 +42,7 @@ from mainspring.services.dead_letters import DeadLetters
 from mainspring.services.defining import Defining, Surroundings
 from mainspring.services.editing import Editing
 from mainspring.services.enqueue import Enqueuer, Placed, Request
+from mainspring.services.graphs import GraphEnqueuer, Graphs
 from mainspring.services.locks import Locking
 from mainspring.services.maintenance import Retention
 from mainspring.services.ordering import Ordering
@@ -127,6 +128,16 @@ class Application:
     def enqueuer(self) -> Enqueuer:
         """Puts runs in."""
         return Enqueuer(self.database, self.clock)
+
+    @cached_property
+    def graph_enqueuer(self) -> GraphEnqueuer:
+        """Puts graphs of runs in."""
+        return GraphEnqueuer(self.database, self.clock)
+
+    @cached_property
+    def graphs(self) -> Graphs:
+        """Looks at graphs of runs, and steers them."""
+        return Graphs(self.database, self.clock)
 
     @cached_property
     def scheduling(self) -> Scheduling:

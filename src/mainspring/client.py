@@ -13,11 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from mainspring.domain.dependencies import Need, OnFailure, policy_named
+from mainspring.domain.graph import Graph, Node
 from mainspring.domain.priority import parse_priority
 from mainspring.domain.states import FINAL, RunState
 from mainspring.domain.tasks import Task
 from mainspring.errors import InvalidInput, MainspringError
-from mainspring.ids import RunId
+from mainspring.ids import RunId, is_id
 
 if TYPE_CHECKING:
     from mainspring.app import Application
@@ -85,6 +87,27 @@ class Run:
         return await asyncio.to_thread(self.result, timeout)
 
 
+class EnqueuedGraph:
+    """A graph that was enqueued; ``graph[node]`` is the run of a node."""
+
+    def __init__(self, graph_id: str, runs: Mapping[Node, Run], client: Client) -> None:
+        self.id, self._runs, self._client = graph_id, runs, client
+
+    def __getitem__(self, node: Node) -> Run:
+        return self._runs[node]
+
+    def __iter__(self) -> Iterator[Run]:
+        """Return its runs in the order in which the nodes were added."""
+        return iter([self._runs[node] for node in sorted(self._runs, key=lambda node: node.place)])
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def cancel(self, reason: str = "") -> None:
+        """Cancel what has not started of it, and ask what runs to stop."""
+        self._client._application.graphs.cancel(self.id, self._client.actor, reason)
+
+
 class Enqueueing(ABC):
     """What can be asked of a client, on its own or inside a transaction of yours."""
 
@@ -116,6 +139,8 @@ class Enqueueing(ABC):
         labels: Mapping[str, str] | None = None,
         cache: bool = True,
         unique: Unique | None = None,
+        after: Iterable[Run | str] = (),
+        on_failure: str = OnFailure.STOP,
     ) -> Run:
         """Enqueue one run with options; see `enqueue`.
 
@@ -130,14 +155,19 @@ class Enqueueing(ABC):
             max_retries: tries after the first.
             labels: texts to find it by.
             cache: whether it may take over a result that is kept; what it computes is kept all the same.
-            unique: which runs are the same, instead of what the task says.
+            unique: which runs are the same, instead of what the task says; together with *after* only to reject.
+            after: runs, or their ids, that must have ended before it starts; not together with *due_at* or *delay*.
+            on_failure: what becomes of it when one of these does not succeed: stop (it is cancelled), go_on, or
+                compensate (it runs only then).
 
         Raises:
             InvalidInput: a value cannot be used; nothing was written.
             DuplicateRun: it must be alone and is not; nothing was written.
+            NotFound: a run in *after* does not exist.
         """
         given = {"queue": queue, "priority": priority, "due_at": due_at, "delay": delay, "expires": expires,
-                 "max_retries": max_retries, "labels": labels, "cache": cache, "unique": unique}  # fmt: skip
+                 "max_retries": max_retries, "labels": labels, "cache": cache, "unique": unique,
+                 "after": after, "on_failure": on_failure}  # fmt: skip
         return self._place(self._requests(task, [parameters or {}], given))[0]
 
     def enqueue_many(
@@ -154,6 +184,8 @@ class Enqueueing(ABC):
         labels: Mapping[str, str] | None = None,
         cache: bool = True,
         unique: Unique | None = None,
+        after: Iterable[Run | str] = (),
+        on_failure: str = OnFailure.STOP,
     ) -> list[Run]:
         """Enqueue a run of *task* for each mapping of parameters, in order; options as in `enqueue_with`.
 
@@ -164,7 +196,8 @@ class Enqueueing(ABC):
             BulkInterrupted: not all are enqueued; it carries the ids of those that are.
         """
         given = {"queue": queue, "priority": priority, "due_at": due_at, "delay": delay, "expires": expires,
-                 "max_retries": max_retries, "labels": labels, "cache": cache, "unique": unique}  # fmt: skip
+                 "max_retries": max_retries, "labels": labels, "cache": cache, "unique": unique,
+                 "after": after, "on_failure": on_failure}  # fmt: skip
         return self._place(self._requests(task, each, given))
 
     def _requests(
@@ -179,6 +212,9 @@ class Enqueueing(ABC):
             raise InvalidInput("give due_at or delay, not both")
         if delay is not None:
             due_at = self._clock.now() + delay
+        needs = _needs(given["after"], given["on_failure"])
+        if needs and due_at is not None:
+            raise InvalidInput("give after, or due_at or delay, not both: it comes due when what it needs has ended")
         options: dict[str, Any] = {
             "queue": given["queue"],
             "priority": None if priority is None else parse_priority(priority),
@@ -188,8 +224,20 @@ class Enqueueing(ABC):
             "labels": dict(given["labels"] or {}),
             "unique": given["unique"],
             "fresh": not given["cache"],
+            "needs": needs,
         }
         return (Request(task, dict(parameters), **options) for parameters in each)
+
+
+def _needs(after: Iterable[Run | str], on_failure: str) -> tuple[Need, ...]:
+    policy = policy_named(on_failure)
+    if isinstance(after, (str, Run)):
+        after = [after]
+    ids = [run.id if isinstance(run, Run) else RunId(str(run).lower()) for run in after]
+    for run_id in ids:
+        if not is_id(run_id):
+            raise InvalidInput(f"after {run_id!r} is not the id of a run")
+    return tuple(Need(run_id, policy) for run_id in dict.fromkeys(ids))
 
 
 class Client(Enqueueing):
@@ -201,6 +249,18 @@ class Client(Enqueueing):
 
     def _place(self, requests: Iterable[Request]) -> list[Run]:
         return [Run(p.run_id, self, p.existing) for p in self._application.enqueuer.place(requests)]
+
+    def enqueue_graph(self, graph: Graph) -> EnqueuedGraph:
+        """Enqueue all runs of *graph* and return it once it is durable; no run starts before that.
+
+        Raises:
+            InvalidInput: its nodes wait for each other in a circle, or parameters do not fit; nothing was written.
+            DuplicateRun: a run of it must be alone and is not; nothing was written.
+        """
+        if not isinstance(graph, Graph):
+            raise InvalidInput(f"{graph!r} is no graph; build one with Graph(), chain() or group()")
+        graph_id, ids = self._application.graph_enqueuer.enqueue(graph)
+        return EnqueuedGraph(graph_id, {node: Run(run_id, self) for node, run_id in ids.items()}, self)
 
     def inside(self, connection: Any) -> Inside:
         """Return what enqueues inside the transaction of *connection*: both commit, or neither.
@@ -302,4 +362,4 @@ def connect(address: str | None = None, *, config: Path | str | None = None) -> 
     return Client(application)
 
 
-__all__ = ["Client", "Inside", "ResultTimeout", "Run", "RunFailed", "connect"]
+__all__ = ["Client", "EnqueuedGraph", "Inside", "ResultTimeout", "Run", "RunFailed", "connect"]

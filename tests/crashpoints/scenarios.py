@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy
 
 from mainspring import Unique, task
+from mainspring.domain.dependencies import Need, OnFailure
 from mainspring.domain.rate import Rate
 from mainspring.domain.spec import FanOut, OverlapPolicy
 from mainspring.encoding import INLINE_LIMIT
@@ -203,8 +204,8 @@ def _prepare_waiting(process: Process) -> None:
     first = new_run()
     process.world.notes["runs"] = [
         first,
-        new_run(needs=(first.id,)),
-        new_run(needs=(first.id,), parameters=f'"{LONG_TEXT}"'),
+        new_run(needs=(Need(first.id),)),
+        new_run(needs=(Need(first.id),), parameters=f'"{LONG_TEXT}"'),
     ]
 
 
@@ -364,13 +365,26 @@ def _stage(process: Process) -> None:
 
 def _waiting_runs(process: Process) -> None:
     (needed,) = _put(process, "needed")
-    _put(process, "one", "once", needs=(needed,))
+    _put(process, "one", "once", needs=(Need(needed),))
     worker = _holder(process)
     worker.begin()
     worker.cycle()
     worker.work()
     worker.cycle(0)
     worker.stop()
+
+
+def _diamond(process: Process) -> None:
+    """Two runs under way, each needed by the same run, and that one by another; a third that fails stops one."""
+    left, right, broken = _put(process, "left", "right", "broken=demo.fail")
+    (both,) = _put(process, "both", needs=(Need(left, OnFailure.STOP), Need(right, OnFailure.STOP)))
+    _put(process, "last", needs=(Need(both, OnFailure.STOP),))
+    (stopped,) = _put(process, "stopped", needs=(Need(broken, OnFailure.STOP), Need(right, OnFailure.STOP)))
+    _put(process, "stopped too", needs=(Need(stopped, OnFailure.STOP),))
+    _put(process, "undone", needs=(Need(broken, OnFailure.COMPENSATE),))
+    process.begin()
+    process.cycle()
+    _leave(process)
 
 
 def _worthless_runs(process: Process) -> None:
@@ -661,6 +675,9 @@ SCENARIOS: Final = (
         "ok", "result=demo.long", "retried=demo.retry", "failed=demo.fail", "snoozed=demo.snooze", "once",
     ), _finish, _lost_if_beheaded("ok", "result", "retried", "snoozed", failed="failed:error")),
     Scenario("checkpoint", _running_runs("moved", "plain", "once"), _save_checkpoint, _stands_where_it_was_said),
+    Scenario("finish what others need", _diamond, _finish, _ends({
+        "left": "succeeded", "right": "succeeded", "broken": "failed:error", "both": "succeeded", "last": "succeeded",
+        "stopped": "cancelled", "stopped too": "cancelled", "undone": "succeeded"})),
     Scenario("finish and claim", _running_and_ready, _cycle, _lost_if_beheaded(
         "given back", "done", "next", once=("once", "once next"))),
     Scenario("give back and stop", _running_runs(

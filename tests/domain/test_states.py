@@ -59,13 +59,14 @@ def test_the_table_says_exactly_this() -> None:
         ("running", "fail"): "failed",
         ("running", "cancel"): "cancelled",
         ("failed", "reopen"): "ready",
+        ("cancelled", "put_back"): "waiting",
     }
 
 
-def test_what_has_ended_stays_ended_but_a_failed_run_can_be_opened_again() -> None:
+def test_what_has_ended_stays_ended_unless_a_failed_run_is_opened_again_with_what_it_stopped() -> None:
     assert {str(state) for state in FINAL} == {"succeeded", "failed", "cancelled"}
     leaving = [(state, event) for state, event in TRANSITIONS if state in FINAL]
-    assert leaving == [(RunState.FAILED, Event.REOPEN)]
+    assert leaving == [(RunState.FAILED, Event.REOPEN), (RunState.CANCELLED, Event.PUT_BACK)]
 
 
 def test_every_state_is_final_or_unfinished_and_every_event_is_used() -> None:

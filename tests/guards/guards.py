@@ -14,6 +14,7 @@ _FINISHING = "tests/store/test_finishing.py::"
 _RESCUE = "tests/store/test_rescue.py::"
 _QUEUEING = "tests/store/test_queueing.py::"
 _LEDGER = "tests/store/test_ledger.py::"
+_DEPENDANTS = "tests/store/test_dependants.py::"
 _AGAIN = "tests/store/test_judged_again.py::"
 _UNIQUE = "tests/services/test_unique.py::"
 _EDITING = "tests/services/test_editing.py::"
@@ -71,7 +72,7 @@ GUARDS: Final = (
           "            if before not in _ends_of(outcome):\n", "            if False:\n",
           _FINISHING + "test_another_result_for_an_attempt_that_ended_is_fenced"),
     Guard("cancel obeyed at the finish", "5.5: a cancel asked for is not forgotten by a retry", "store/claiming.py",
-          "    _obey_cancels(tx, [o.run.id for o in outcomes if o.state not in FINAL], now)\n", "",
+          "[o.run.id for o in kept if o.state not in FINAL], now, awaited)\n", "[], now, awaited)\n",
           _QUEUEING + "test_a_run_asked_to_cancel_is_not_claimed_again_however_its_attempt_ended"),
 
     Guard("attempt fence of a checkpoint, SQLite", "F2: a late attempt must not move its successor",
@@ -198,6 +199,31 @@ GUARDS: Final = (
           "        self._session.close()\n        self._drain()\n        self._stopping = True\n",
           "tests/runtime/test_guard_leases.py::"
           "test_what_a_stopping_worker_still_runs_is_not_taken_from_it_however_long_it_takes"),
+
+    # -- runs that wait for others --
+    Guard("count of needs under the lock, PostgreSQL", "two that end at the same moment release what needs both",
+          "store/postgres/count_down.sql", "r.needs_left - x.n FROM", "l.needs_left - x.n FROM",
+          _DEPENDANTS + "test_two_that_end_at_the_same_moment_release_what_needs_both",
+          (("SELECT r.id FROM", "SELECT r.id, r.needs_left FROM"), (" ORDER BY r.id FOR UPDATE)", ")"))),
+    Guard("needed runs locked before they are judged, PostgreSQL", "no end goes unseen while a dependant is put in",
+          "store/postgres/await_runs.sql", "ORDER BY state = 'waiting', id FOR UPDATE)", "ORDER BY id)",
+          _DEPENDANTS + "test_what_is_put_in_after_an_end_that_is_not_committed_yet_is_released_by_itself"),
+    Guard("a needed run knows that others wait, PostgreSQL", "an end that others wait for is followed",
+          "store/postgres/await_runs.sql", "SET awaited = true", "SET awaited = r.awaited",
+          _DEPENDANTS + "test_what_is_put_in_while_the_needed_run_ends_is_released_by_that_end"),
+    Guard("needs that have ended are judged at the insert", "what is put in late does not wait for what has ended",
+          "store/queueing.py", "dependants.settle(tx, needs.to_judge, now, stage)",
+          "dependants.settle(tx, (), now, stage)",
+          _DEPENDANTS + "test_what_needs_runs_that_have_ended_is_judged_as_it_is_put_in[sqlite]"),
+    Guard("all needs are looked at before a start", "a wrong count starts nothing too early", "store/dependants.py",
+          "[run_id for run_id in wrong if not open_needs[run_id]]", "list(wrong)",
+          _DEPENDANTS + "test_a_count_that_is_too_low_is_mended_and_starts_nothing[sqlite]"),
+    Guard("only what the failure cancelled waits again, SQLite", "a cancel by hand stands",
+          "store/sqlite/put_back.sql", " AND state_reason = ?", " AND ? <> ''",
+          _DEPENDANTS + "test_a_retry_by_hand_lets_wait_again_what_the_failure_had_stopped[sqlite]"),
+    Guard("only what the failure cancelled waits again, PostgreSQL", "a cancel by hand stands",
+          "store/postgres/put_back.sql", " AND r.state_reason = x.reason", "",
+          _DEPENDANTS + "test_a_retry_by_hand_lets_wait_again_what_the_failure_had_stopped[postgres]"),
 
     # -- schedules --
     Guard("comparison with the plan", "F9: a plan made before an edit is not written", "store/ledger.py",

@@ -83,13 +83,11 @@ BUGS: Final[dict[str, Bug]] = {
          ("drop_stale_ready", "WHERE run_id", "WHERE rank > 4 AND run_id"))),
     "an interruption is charged": Bug(values={"mainspring.domain.runs.CHARGED": frozenset(Ended)}),
     "what was asked to cancel goes on": Bug(values={
-        "mainspring.store.claiming._obey_cancels": lambda tx, ids, now: None}),
-    "a run waits for one of two": _each(
-        "free_waiting",
-        ("r.state NOT IN",
-         "r.id = (SELECT min(needs_run_id) FROM dependencies WHERE run_id = w.id) AND r.state NOT IN"),
-        ("r.state NOT IN", "d.needs_run_id < (SELECT id FROM mainspring.runs ORDER BY id OFFSET 1 LIMIT 1) AND "
-         "r.state NOT IN")),
+        "mainspring.store.claiming._obey_cancels": lambda tx, ids, now, awaited: 0}),
+    "a run waits for one of two": Bug(
+        (("count_down", "needs_left - ?", "needs_left - 2 * ?"),),
+        (("count_down", "r.needs_left - x.n", "r.needs_left - 2 * x.n"),),
+        {"mainspring.store.dependants.Edge.is_open": property(lambda edge: False)}),
     "what comes due is staged in the order of its making": _both("due_runs", "ORDER BY due_at, id", "ORDER BY id"),
     "a staged run keeps its old place": _each(
         "stage_runs", ("seq = ?", "seq = coalesce(seq, ?)"), ("seq = x.seq", "seq = coalesce(r.seq, x.seq)")),

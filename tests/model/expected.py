@@ -194,6 +194,14 @@ class Model:
             run.state = "waiting" if run.needs else "scheduled" if run.due_at > self.wall else "ready"
             self.runs[run.id] = run
         self._arrive([run for run in runs if run.state == "ready"])
+        self._release()
+
+    def _release(self) -> None:
+        """Make ready what waited for others, all of which have ended."""
+        free = [run for run in self.runs.values() if run.state == "waiting" and not self._waits(run)]
+        for run in free:
+            self._arrive([run])
+        self.happened["released"] += len(free)
 
     def _arrive(self, runs: list[Run]) -> None:
         for run in runs:
@@ -238,6 +246,7 @@ class Model:
                 self.happened["fenced"] += 1
             else:
                 self.happened["landed before"] += 1
+        self._release()
         return fenced
 
     def _end(self, session_id: str, end: End) -> None:
@@ -270,6 +279,7 @@ class Model:
         run = self.runs[run_id]
         if run.state in UNSTARTED:
             self._cancel(run, reason)
+            self._release()
             return "ended"
         if run.state != "running":
             return "neither"
@@ -293,16 +303,18 @@ class Model:
     # Maintenance
 
     def stage(self) -> tuple[int, int, int]:
-        """Make ready what has come due and what waited for others; end what is worthless. Return how many of each."""
+        """Make ready what has come due, end what is worthless; return how many came due, were overlooked, and ended.
+
+        What waited for others was made ready when the last of them ended: none is ever overlooked.
+        """
         due = [r for r in self.runs.values() if r.state == "scheduled" and r.due_at <= self.wall]
         self._arrive(sorted(due, key=lambda r: (r.due_at, r.id)))
-        free = [r for r in self.runs.values() if r.state == "waiting" and not self._waits(r)]
-        self._arrive(sorted(free, key=lambda r: r.id))
         late = [r for r in self.runs.values() if r.state in UNSTARTED and self.expired(r)]
         for run in late:
             self._cancel(run, "expired")
-        self.happened.update({"staged": len(due), "released": len(free)})
-        return len(due), len(free), len(late)
+        self._release()
+        self.happened["staged"] += len(due)
+        return len(due), 0, len(late)
 
     def _waits(self, run: Run) -> bool:
         return any(self.runs[needed].state not in ENDED for needed in run.needs)
@@ -347,6 +359,7 @@ class Model:
                 what = self._take_back(run)
                 done[what].add(run.id)
                 self.happened[f"rescued: {what}"] += 1
+        self._release()
         return done
 
     def _restarted(self, session: Session, boot_id: str) -> bool:

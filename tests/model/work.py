@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mainspring.domain.dependencies import Need
 from mainspring.domain.queue_order import QueueOrder
 from mainspring.domain.runs import ClaimedRun, Ended, NewRun, Outcome
 from mainspring.domain.states import FailureKind
@@ -76,7 +77,7 @@ class Work(Base):
         needs = tuple(dict.fromkeys(runs[-1 - pick % len(runs)] for pick in needed))
         run_id = new_run_id()
         new = NewRun(
-            run_id, TASK.name, "low", 5, 2, "{}", self.now, needs=tuple(RunId(needed) for needed in needs)
+            run_id, TASK.name, "low", 5, 2, "{}", self.now, needs=tuple(Need(RunId(needed)) for needed in needs)
         )  # fmt: skip
         node = self.nodes[0]
         node.gate.loses_reply = lost
@@ -250,7 +251,7 @@ class Work(Base):
         self.check()
 
     def maintain(self, *, by: int = 0, lost: bool = False) -> None:
-        """Stage what has come due, release what waited, expire what is worthless."""
+        """Stage what has come due, release what was overlooked, expire what is worthless."""
         node = self.nodes[by]
         node.gate.loses_reply = lost
         result = node.stager.run_once()

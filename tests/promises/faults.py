@@ -88,6 +88,11 @@ class _FaultTx:
             return self._inner.many(statement, rows)
         return self._around(statement, lambda: self._inner.many(statement, rows))
 
+    def returning(self, statement: str, rows: Sequence[Sequence[Any]]) -> list[Row]:
+        if not rows:
+            return self._inner.returning(statement, rows)
+        return self._around(statement, lambda: self._inner.returning(statement, rows))
+
     def core(self, statement: Any, parameters: Any = None) -> Any:
         return self._around("core", lambda: self._inner.core(statement, parameters))
 

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy
 
 from mainspring import task
+from mainspring.domain.dependencies import Need
 from mainspring.domain.runs import Ended
 from mainspring.domain.states import RunState
 from mainspring.encoding import INLINE_LIMIT
@@ -18,6 +19,7 @@ from mainspring.services.editing import Edit, EditedMany, Editing
 from mainspring.services.enqueue import Request
 from mainspring.store import editing
 from mainspring.store.editing import Change
+from mainspring.store.needs import filled_parameters
 from mainspring.store.runs import RunFilter
 from mainspring.store.schema import audit, metadata, runs
 from tests.services.arrange import Installation
@@ -118,7 +120,7 @@ def test_a_run_under_way_and_one_that_has_ended_are_left_as_they_are(installatio
 
 def test_a_run_that_waits_for_others_keeps_waiting(installation: Installation) -> None:
     first = new_run()
-    second = new_run(needs=(first.id,))
+    second = new_run(needs=(Need(first.id),))
     put(installation.database, first, second)
     assert edit(installation, second.id, queue="other", priority=9).state is RunState.WAITING
     with pytest.raises(Conflict, match="waits for other runs"):
@@ -126,6 +128,21 @@ def test_a_run_that_waits_for_others_keeps_waiting(installation: Installation) -
     installation.finish(*installation.claim())
     installation.stager.run_once()
     assert [run.id for run in installation.claim(queue="other")] == [second.id]
+
+
+def test_what_results_of_others_fill_stays_theirs(installation: Installation) -> None:
+    installation.describe(report)
+    first = new_run()
+    given = new_run(task="report", parameters='{"kind":"short"}', needs=(Need(first.id, gives='{"day":null}'),))
+    put(installation.database, first, given)
+    with pytest.raises(ParametersInvalid, match="parameter 'day' is the result of another run"):
+        edit(installation, given.id, parameters={"day": 3})
+    edit(installation, given.id, parameters={"kind": "long"})
+    installation.finish(*installation.claim())
+    (claimed,) = installation.claim()
+    assert claimed.parameters is None, "its worker has to ask for them"
+    filled = installation.database.read(lambda tx: filled_parameters(tx, claimed.id))
+    assert json.loads(filled or "") == {"day": {"ok": True}, "kind": "long"}
 
 
 def test_a_held_run_is_judged_again(installation: Installation) -> None:

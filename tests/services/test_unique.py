@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from mainspring import Unique, task
+from mainspring.domain.dependencies import Need
 from mainspring.domain.runs import Ended
 from mainspring.domain.states import RunState
 from mainspring.errors import BulkInterrupted, DuplicateRun, InvalidInput, StoreUnavailable
+from mainspring.ids import RunId
 from mainspring.services.enqueue import Placed, Request
 from mainspring.services.maintenance import Tidier
 from mainspring.store import keys, queueing
@@ -390,3 +392,42 @@ def _runs() -> Any:
     from mainspring.store.schema import runs
 
     return runs
+
+
+# -- runs that depend on others --
+
+
+def test_a_run_that_waits_for_others_is_replaced_and_goes_on_waiting(installation: Installation) -> None:
+    first = installation.enqueuer.enqueue(Request(once, {"ticker": "B"}))
+    waiting = place(installation, Unique(fields=("ticker",)), needs=(Need(RunId(first)),))
+    for due_at in (NOON - HOUR, NOON + HOUR):
+        found = place(
+            installation, Unique(fields=("ticker",), on_conflict="replace"), due_at=due_at,
+            parameters={"ticker": "A", "day": 9},
+        )  # fmt: skip
+        assert found == Placed(waiting.run_id, existing=True)
+    later = place(
+        installation,
+        Unique(fields=("ticker",), on_conflict="keep_last", wait=HOUR),
+        parameters={"ticker": "A", "day": 8},
+    )
+    assert later.run_id == waiting.run_id
+    assert parameters_of(installation, waiting.run_id) == {"ticker": "A", "day": 8}
+    installation.stager.run_once()
+    assert installation.look(waiting.run_id).state is RunState.WAITING
+    (claimed,) = installation.claim()
+    installation.finish(claimed)
+    assert [run.id for run in installation.claim()] == [waiting.run_id], "it starts when what it needs has ended"
+
+
+@pytest.mark.parametrize("on_conflict", ["existing", "replace"])
+def test_a_run_that_depends_on_others_takes_no_other_one_for_itself(
+    installation: Installation, on_conflict: Any
+) -> None:
+    first = installation.enqueuer.enqueue(Request(once, {"ticker": "B"}))
+    before = contents(installation.database)
+    with pytest.raises(
+        InvalidInput, match=f"on_conflict='{on_conflict}', and a run that is there already waits for none"
+    ):
+        place(installation, Unique(on_conflict=on_conflict), needs=(Need(RunId(first)),))
+    assert contents(installation.database) == before

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from mainspring.clock import SystemClock
+from mainspring.domain.dependencies import Need, OnFailure
 from mainspring.domain.occurrences import Pause
 from mainspring.domain.runs import Ended
 from mainspring.domain.spec import OverlapPolicy
 from mainspring.ids import RunId, ScheduleId
-from mainspring.store import claiming, ledger, limiting, queueing, sessions, turns
+from mainspring.store import claiming, dependants, ledger, limiting, queueing, sessions, turns
 from mainspring.store.postgres.database import PostgresDatabase
 from mainspring.store.queueing import log_key
 from mainspring.store.schedules import edit_schedule, get_schedule, pause_schedule, resume_schedule
@@ -115,7 +116,8 @@ class Traffic:
         def step() -> None:
             self._write(lambda tx: queueing.stage_due(tx, NOON, 20))
             self._write(lambda tx: queueing.expire(tx, NOON, 20))
-            self._write(lambda tx: queueing.release_waiting(tx, 20))
+            found = self.database.read(lambda tx: dependants.look(tx, most=20)).found
+            self._write(lambda tx: queueing.release_waiting(tx, found, NOON))
 
         return step
 
@@ -130,6 +132,9 @@ class Traffic:
                     {"turn_key": "a"},
                 ]
                 put(self.database, *(new_run(**chance.choice(kinds)) for _ in range(30)))  # type: ignore[arg-type]
+                needed = [Need(run_id, chance.choice(list(OnFailure))) for run_id in self.some(chance, 20)]
+                pairs = [tuple(chance.sample(needed, 2)) for _ in range(30)] if len(needed) > 1 else []
+                put(self.database, *(new_run(needs=pair) for pair in pairs))
 
         return step
 

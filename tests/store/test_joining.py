@@ -179,6 +179,17 @@ def test_unique_keys_hold_inside_and_are_undone_with_the_rest(world: World, way:
     assert world.both() == (0, 1)
 
 
+@WAYS
+def test_a_run_enqueued_inside_may_wait_for_others(world: World, way: Any) -> None:
+    before = world.client.enqueue(send, to="before")
+    with way(world) as connection:
+        inside = world.client.inside(connection)
+        first = inside.enqueue(send, to="first")
+        after = inside.enqueue_with(send, {"to": "after"}, after=[before, first])
+        connection.commit()
+    assert (first.state, after.state) == ("ready", "waiting")
+
+
 def test_workers_hear_of_the_commit_where_it_can_be_known(world: World) -> None:
     for way in (_session, *([_driver, _core] if world.database.dialect == "sqlite" else [])):
         with way(world) as connection:

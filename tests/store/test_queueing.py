@@ -10,6 +10,7 @@ import pytest
 from pysqlite3 import dbapi2 as driver
 
 from mainspring.clock import ManualClock
+from mainspring.domain.dependencies import Need
 from mainspring.domain.runs import Ended, RunKind
 from mainspring.domain.states import RunState
 from mainspring.ids import ScheduleId, uuid7
@@ -146,27 +147,25 @@ def test_two_stagers_at_once_stage_each_run_once(open_database: object, database
 
 def test_a_waiting_run_is_released_when_all_runs_it_needs_have_ended(database: Database) -> None:
     first, second = put_some(database, 2)
-    (waiting,) = put(database, new_run(needs=(first, second)))
+    (waiting,) = put(database, new_run(needs=(Need(first), Need(second))))
     assert look(database, waiting).state is RunState.WAITING
     session = open_session(database)
     runs = {run.id: run for run in claim(database, session, 5)}
     assert set(runs) == {first, second}
-    finish(database, session, outcome(runs[first]))
-    assert database.write(queueing.release_waiting) == 0
-    finish(database, session, outcome(runs[second], Ended.FAILED))
-    assert database.write(queueing.release_waiting) == 1
+    assert finish(database, session, outcome(runs[first])).released == 0
+    assert look(database, waiting).state is RunState.WAITING
+    assert finish(database, session, outcome(runs[second], Ended.FAILED)).released == 1
     assert [run.id for run in claim(database, session, 5)] == [waiting]
 
 
 def test_a_waiting_run_is_released_when_the_run_it_needs_was_purged(database: Database) -> None:
-    (waiting,) = put(database, new_run(needs=(new_run().id,)))
-    assert database.write(queueing.release_waiting) == 1
+    (waiting,) = put(database, new_run(needs=(Need(new_run().id),)))
     assert look(database, waiting).state is RunState.READY
 
 
 def test_cancelling_ends_what_has_not_started_and_asks_what_runs(database: Database) -> None:
-    scheduled, waiting = put(database, new_run(due_at=NOON + HOUR), new_run(needs=(new_run().id,)))
     running, ready = put_some(database, 2)
+    scheduled, waiting = put(database, new_run(due_at=NOON + HOUR), new_run(needs=(Need(running),)))
     session = open_session(database)
     assert claim_one(database, session).id == running
     done = database.write(

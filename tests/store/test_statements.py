@@ -13,7 +13,7 @@ from mainspring.store.database import statement_texts
 from mainspring.store.postgres.database import PostgresDatabase
 from mainspring.store.sqlite.database import SqliteDatabase
 
-ONLY_POSTGRES = {"claim_chosen", "lock_limits", "try_limits"}
+ONLY_POSTGRES = {"claim_chosen", "lock_ending", "lock_limits", "try_limits"}
 """SQLite has one writer at a time, and claims any runs by their ids with `claim_runs`."""
 
 SOURCE = Path(mainspring.__file__).parent
@@ -37,7 +37,7 @@ def test_a_statement_says_its_name_and_what_it_is_for(path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(POSTGRES))
 def test_a_statement_is_used(name: str) -> None:
     code = [path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")]
-    assert any(re.search(rf'\.(rows|run|many)\(\s*"{name}"', text) for text in code)
+    assert any(re.search(rf'\.(rows|run|many|returning)\(\s*"{name}"', text) for text in code)
 
 
 def test_every_statement_prepares_on_sqlite(sqlite: SqliteDatabase) -> None:
@@ -68,7 +68,7 @@ def _with_numbers(text: str) -> str:
 def test_no_statement_of_postgres_forgets_the_schema() -> None:
     tables = (
         "runs|ready|queues|schedules|occurrences|worker_sessions|attempts|run_payloads|snapshots|blobs|outbox|stats"
-        "|resources|holds|holdings|key_turns"
+        "|resources|holds|holdings|key_turns|dependencies"
     )
     bare = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE|USING)\s+({tables})\b")
     for path in FILES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mainspring.errors import InvalidInput, nearest
@@ -28,10 +28,14 @@ _BOUNDS: Final = (
 _SWITCHES: Final = frozenset({"0", "1", "off", "on", "f", "t", "false", "true", "n", "y", "no", "yes"})
 
 
-def misfits(schema: Schema, values: Mapping[str, Any]) -> list[str]:
-    """Return why *values* do not fit the parameters that *schema* describes; nothing where they do."""
+def misfits(schema: Schema, values: Mapping[str, Any], coming: Collection[str] = ()) -> list[str]:
+    """Return why *values* do not fit the parameters that *schema* describes; nothing where they do.
+
+    Those that are *coming* are not known yet.
+    """
     known: Mapping[str, Any] = schema.get("properties", {})
-    found = [f"parameter {name!r} is missing" for name in schema.get("required", ()) if name not in values]
+    required = [name for name in schema.get("required", ()) if name not in coming]
+    found = [f"parameter {name!r} is missing" for name in required if name not in values]
     for name, value in values.items():
         if name not in known:
             if schema.get("additionalProperties") is False:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from mainspring.domain.dependencies import Need
 from mainspring.domain.needs import RunNeeds
 from mainspring.domain.resources import Report
 from mainspring.domain.signature import Symptom, symptom_of
@@ -46,7 +47,7 @@ class NewRun:
     owner_id: str = ""
     params_version: int = 1
     snapshot: str = "{}"
-    needs: tuple[RunId, ...] = ()
+    needs: tuple[Need, ...] = ()
     """Runs that must end before this one may start; not empty puts it in state `waiting`."""
     replay_of: RunId | None = None
     """The failed run whose work it does again."""
@@ -56,6 +57,13 @@ class NewRun:
     """What each attempt needs, as `domain.needs` writes it; None needs nothing."""
     turn_key: str | None = None
     """The value with which it takes turns in its queue."""
+    root_id: str | None = None
+    """The graph that it belongs to."""
+
+    @property
+    def is_given_results(self) -> bool:
+        """Return whether results of others are filled into its parameters when it starts."""
+        return any(need.gives is not None for need in self.needs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,7 @@ class ClaimedRun:
     schedule_id: ScheduleId | None
     fire_at: datetime | None
     parameters: str | None
-    """JSON text; None when it is too long for the row and must be read from the blobs."""
+    """JSON text; None when it is too long for the row, or results are to be filled in: then it must be asked for."""
     returns: int = 0
     expires_at: datetime | None = None
     cancel_requested: bool = False
@@ -219,6 +227,6 @@ class FinishResult:
     fenced: frozenset[RunId] = frozenset()
     earliest_due_at: datetime | None = None
     released: int = 0
-    """Held runs that were let go by these ends."""
+    """Runs that were let go by these ends: held ones, and those that waited for them."""
     more: bool = False
     """Whether runs were held back in a claim that left slots free: there may be more to claim at once."""

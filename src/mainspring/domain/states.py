@@ -50,6 +50,7 @@ class Event(StrEnum):
     CANCEL = "cancel"
     REOPEN = "reopen"
     POSTPONE = "postpone"
+    PUT_BACK = "put_back"
 
 
 _S, _E = RunState, Event
@@ -76,6 +77,7 @@ TRANSITIONS: Final[Mapping[tuple[RunState, Event], RunState]] = MappingProxyType
     (_S.RUNNING, _E.FAIL): _S.FAILED,
     (_S.RUNNING, _E.CANCEL): _S.CANCELLED,
     (_S.FAILED, _E.REOPEN): _S.READY,
+    (_S.CANCELLED, _E.PUT_BACK): _S.WAITING,
 })  # fmt: skip
 
 FINAL: Final = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})

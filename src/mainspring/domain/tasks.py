@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -209,13 +209,15 @@ class Task(Generic[P, R]):
             source = f"{self.function.__module__}.{self.function.__qualname__}"
         return sha256(source.encode()).hexdigest()[:12]
 
-    def validate(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def validate(self, parameters: Mapping[str, Any], coming: Iterable[str] = ()) -> dict[str, Any]:
         """Return *parameters* with defaults filled in, in the form in which they are stored.
+
+        Those that are *coming* are not known yet: they are missing from what is returned, and checked by `bind`.
 
         Raises:
             ParametersInvalid: names each parameter that is unknown, missing or of the wrong type.
         """
-        checked = self._checked(parameters)
+        checked = self._checked(parameters, frozenset(coming))
         try:
             return checked.model_dump(mode="json", by_alias=True)
         except (ValueError, RecursionError) as error:  # pydantic's own error is a ValueError
@@ -268,13 +270,14 @@ class Task(Generic[P, R]):
         except InvalidInput as error:
             raise InvalidInput(f"task {self.name!r}: {error}") from None
 
-    def _checked(self, parameters: Mapping[str, Any]) -> BaseModel:
+    def _checked(self, parameters: Mapping[str, Any], coming: frozenset[str] = frozenset()) -> BaseModel:
         from pydantic import ValidationError
 
+        model = self._model_without(coming) if coming else self._model
         try:
-            return self._model.model_validate(dict(parameters))
+            return model.model_validate(dict(parameters))
         except ValidationError as error:
-            names = {name: str(field.alias) for name, field in self._model.model_fields.items()}
+            names = {name: str(field.alias) for name, field in model.model_fields.items()}
             raise ParametersInvalid(self.name, [_problem(e, names) for e in error.errors()]) from None
 
     @cached_property
@@ -285,8 +288,29 @@ class Task(Generic[P, R]):
         except NameError as error:
             raise InvalidInput(f"task {self.name!r}: a type of its parameters is not known: {error}") from error
 
+    def _model_without(self, coming: frozenset[str]) -> type[BaseModel]:
+        """Return what checks all parameters but those that are coming.
+
+        Raises:
+            ParametersInvalid: the task has no parameter of such a name.
+        """
+        found = self._partial_models.get(coming)
+        if found is None:
+            known = [str(field.alias) for field in self._model.model_fields.values()]
+            if unknown := sorted(coming - set(known)) if self._model.model_config["extra"] == "forbid" else []:
+                raise ParametersInvalid(self.name, [_unknown(name, known) for name in unknown])
+            found = self._partial_models[coming] = self._make_model(coming)
+        return found
+
+    @cached_property
+    def _partial_models(self) -> dict[frozenset[str], type[BaseModel]]:
+        return {}
+
     @cached_property
     def _model(self) -> type[BaseModel]:
+        return self._make_model(frozenset())
+
+    def _make_model(self, leave_out: frozenset[str]) -> type[BaseModel]:
         # pydantic is slow to import; a process that only schedules never needs it.
         from pydantic import ConfigDict, Field, create_model
         from pydantic.errors import PydanticSchemaGenerationError
@@ -294,7 +318,7 @@ class Task(Generic[P, R]):
         fields: dict[str, Any] = {}
         extra = "forbid"
         for name, parameter in inspect.signature(self.function).parameters.items():
-            if name == self.context_parameter or name in self.given_parameters:
+            if name == self.context_parameter or name in self.given_parameters or name in leave_out:
                 continue
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 extra = "allow"
@@ -324,9 +348,7 @@ def _problem(error: Any, names: Mapping[str, str]) -> str:
     """Return the sentence for *error*; *names* are those of the parameters by the fields that hold them."""
     place, known = ".".join(str(part) for part in error["loc"]), list(names.values())
     if error["type"] == "extra_forbidden":
-        guess = nearest(place, known)
-        hint = f"; did you mean {guess!r}?" if guess else f"; known: {', '.join(known) or 'none'}"
-        return f"unknown parameter {place!r}{hint}"
+        return _unknown(place, known)
     if error["type"] == "missing":
         return f"parameter {place!r} is missing"
     # Of a default that does not fit, pydantic names the field.
@@ -335,6 +357,12 @@ def _problem(error: Any, names: Mapping[str, str]) -> str:
     shown = shown if len(shown) <= 60 else shown[:57] + "…"
     message = error["msg"][0].lower() + error["msg"][1:]
     return f"parameter {place!r} = {shown}: {message}"
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    guess = nearest(name, known)
+    hint = f"; did you mean {guess!r}?" if guess else f"; known: {', '.join(known) or 'none'}"
+    return f"unknown parameter {name!r}{hint}"
 
 
 @overload

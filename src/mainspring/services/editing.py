@@ -148,12 +148,18 @@ class Editing:
             if task not in tasks:
                 raise InvalidInput(f"no worker has described task {task!r} yet, so its parameters cannot be checked")
             given = {**decode(stored.parameters_of(tx, run.id)), **edit.parameters}
-            problems = misfits(tasks[task].schema, given)
+            coming = waiting.filled_by_results(tx, run.id)
+            problems = [
+                f"parameter {name!r} is the result of another run" for name in sorted(coming & set(edit.parameters))
+            ]
+            problems += misfits(tasks[task].schema, given, coming)
             if problems:
                 raise ParametersInvalid(task, problems)
             text = encode(given)
             described = tasks[task]
-            needs = described_needs(task, described.policies.get("flow"), described.schema, given)
+            known = {name: said for name, said in described.schema.get("properties", {}).items() if name not in coming}
+            schema = {**described.schema, "properties": known}
+            needs = described_needs(task, described.policies.get("flow"), schema, given)
         return Change(edit.queue, edit.priority, due_at, text, needs)
 
 

@@ -10,7 +10,8 @@ from itertools import islice
 from typing import Any, Final
 
 from mainspring.clock import Clock
-from mainspring.domain.needs import RunNeeds
+from mainspring.domain.dependencies import Need
+from mainspring.domain.needs import ASK, RunNeeds
 from mainspring.domain.priority import parse_priority
 from mainspring.domain.queue_order import QUEUE_NAME
 from mainspring.domain.routes import Route
@@ -18,7 +19,7 @@ from mainspring.domain.runs import NewRun, RunKind
 from mainspring.domain.tasks import MAX_RETRIES, Task
 from mainspring.domain.unique import Unique
 from mainspring.encoding import canonical, encode
-from mainspring.errors import BulkInterrupted, InvalidInput
+from mainspring.errors import BulkInterrupted, InvalidInput, NotFound
 from mainspring.ids import RunId, ScheduleId, new_run_id
 from mainspring.services.catalog import Decided, decide, defaults_of, policies_of
 from mainspring.services.directory import Directory
@@ -50,6 +51,11 @@ class Request:
     """Compute the result even if one of an earlier run could be taken over."""
     unique: Unique | None = None
     """Which runs are the same; None means what the task says."""
+    needs: tuple[Need, ...] = ()
+    """Runs that must end first."""
+    coming: frozenset[str] = frozenset()
+    """Parameters that results of the needed runs will fill."""
+    graph: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Enqueuer:
         Raises:
             ParametersInvalid: the parameters do not fit the task's function; nothing was written.
             DuplicateRun: it must be alone and is not; nothing was written.
+            NotFound: a run that it needs does not exist.
         """
         return self.place([request], by)[0].run_id
 
@@ -106,14 +113,14 @@ class Enqueuer:
     def place_in(self, tx: Tx, requests: Iterable[Request]) -> list[Placed]:
         """Enqueue runs inside a transaction of somebody else, who commits them, or does not."""
         now = self._clock.now()
-        maker = _Maker(self._directory.routes, now)
+        maker = Maker(self._directory.routes, now)
         runs = [maker.make(request) for request in requests]
         settled, _ = _insert(tx, runs, now, None)
         return _placed(runs, settled)
 
     def _write(self, batch: Sequence[Request], by: str | None) -> list[Placed]:
         now = self._clock.now()
-        maker = _Maker(self._directory.routes, now)
+        maker = Maker(self._directory.routes, now)
         runs = [maker.make(request) for request in batch]
         settled, ready = self._database.write(partial(_insert, runs=runs, now=now, by=by))
         self._database.sender.send(READY if ready else SCHEDULES)
@@ -121,6 +128,7 @@ class Enqueuer:
 
 
 def _insert(tx: Tx, runs: Sequence[NewRun], now: datetime, by: str | None) -> tuple[Settled, bool]:
+    _require_needed(tx, runs)
     settled = keys.settle(tx, runs, now)
     ready = queueing.insert_runs(tx, settled.fresh, now)
     if by is not None:
@@ -129,6 +137,14 @@ def _insert(tx: Tx, runs: Sequence[NewRun], now: datetime, by: str | None) -> tu
             body = {"task": run.task} if existing is None else {"task": run.task, "existing": True}
             write_audit(tx, now, by, "run.enqueue", existing or run.id, body)
     return settled, ready or settled.ready
+
+
+def _require_needed(tx: Tx, runs: Sequence[NewRun]) -> None:
+    needed = {need.run_id for run in runs for need in run.needs}
+    if needed:
+        found = {run_id for run_id, *_ in tx.rows("attempt_states", {"ids": tx.ids(sorted(needed))})}
+        for run_id in sorted(needed - found):
+            raise NotFound("run", run_id)
 
 
 def _placed(runs: Sequence[NewRun], settled: Settled) -> list[Placed]:
@@ -147,7 +163,7 @@ class _Shape:
     unique: Unique | None
 
 
-class _Maker:
+class Maker:
     """Makes runs of wishes; what many of them share is decided once."""
 
     def __init__(self, routes: Sequence[Route], now: datetime) -> None:
@@ -161,8 +177,10 @@ class _Maker:
             raise InvalidInput(f"due_at {due_at} has no time zone; instants are aware")
         shape = self._shape(request)
         decided, unique = shape.decided, shape.unique
-        parameters = task.validate(request.parameters)
-        needs = task.flow.needs(task.name, parameters) if task.flow.declared else RunNeeds()
+        if unique is not None and (request.needs or request.graph is not None):
+            _check_alone(task.name, unique, request.coming)
+        parameters = task.validate(request.parameters, request.coming)
+        limits = _limits(task, parameters, request.coming) if task.flow.declared else RunNeeds()
         if due_at is None:
             due_at = self._now if unique is None or unique.wait is None else self._now + unique.wait
         return NewRun(
@@ -179,9 +197,11 @@ class _Maker:
             labels=shape.labels,
             owner_id=request.owner_id,
             snapshot=shape.snapshot,
+            needs=request.needs,
+            root_id=request.graph,
             key=None if unique is None else unique.key_of(task.name, parameters, self._now),
-            uses=needs.uses,
-            turn_key=needs.key,
+            uses=limits.uses,
+            turn_key=limits.key,
         )
 
     def _shape(self, request: Request) -> _Shape:
@@ -221,6 +241,33 @@ class _Maker:
         extra = {"fresh": True} if request.fresh else None
         body = snapshot(task.name, task.code_version, decided, extra=extra)
         return _Shape(decided, encode(dict(request.labels)), body, request.unique or task.unique)
+
+
+def _limits(task: Task[..., Any], parameters: Mapping[str, Any], coming: frozenset[str]) -> RunNeeds:
+    """Return what a run needs before it may start; where results are to say it, the worker that has them asks."""
+    if coming and task.flow.asks:
+        return RunNeeds(ASK)
+    try:
+        return task.flow.needs(task.name, parameters)
+    except InvalidInput:
+        if coming:
+            return RunNeeds(ASK)
+        raise
+
+
+def _check_alone(task: str, unique: Unique, coming: frozenset[str]) -> None:
+    """Refuse what cannot be said of a run that depends on others: a run that is there already waits for other ones."""
+    if unique.on_conflict != "reject":
+        raise InvalidInput(
+            f"task {task!r} is unique with on_conflict={unique.on_conflict!r}, and a run that is there already "
+            "waits for none of what this one waits for; give this one unique=Unique(…) with on_conflict='reject'"
+        )
+    unknown = sorted(coming if unique.fields is None else coming & set(unique.fields))
+    if unknown:
+        raise InvalidInput(
+            f"task {task!r} is unique by parameter {unknown[0]!r}, which the result of another run will fill; "
+            "give the run unique=Unique(fields=(…)) with parameters that are known"
+        )
 
 
 def _check(request: Request) -> None:

@@ -16,6 +16,7 @@ from mainspring.services.clock_guard import ASK_SERVER_EVERY, ClockGuard, Server
 from mainspring.services.clock_judge import Sight
 from mainspring.store import (
     accounts,
+    dependants,
     idempotency,
     keys,
     ledger,
@@ -63,6 +64,9 @@ class Stager:
     clock: Clock
     guard: ClockGuard | None = None
 
+    def __post_init__(self) -> None:
+        self._looked_up_to = dependants.FIRST
+
     def run_once(self) -> StageResult:
         """Stage, release and expire all that is to be; writes nothing when there is nothing.
 
@@ -72,17 +76,25 @@ class Stager:
         now = self.clock.now() if verdict is None else verdict.surely
         trusted = verdict is None or verdict.trusted
         next_due = self.database.read(ledger.next_due_at)
-        staged = released = expired = 0
+        staged = expired = 0
         if next_due is not None and next_due <= now:
             staged = queueing.repeat(lambda: self.database.write(lambda tx: queueing.stage_due(tx, now)))
             next_due = self.database.read(ledger.next_due_at)
-        if self._any(lambda tx: tx.rows("free_waiting", {"n": 1})):
-            released = queueing.repeat(lambda: self.database.write(queueing.release_waiting))
+        released = self._release(now)
         if trusted and self._any(lambda tx: tx.rows("expired_runs", {"now": tx.at(now), "n": 1})):
             expired = queueing.repeat(lambda: self.database.write(lambda tx: queueing.expire(tx, now)))
-        if staged or released:
+        if staged or released or expired:
             self.database.sender.send(READY)
         return StageResult(staged, released, expired, next_due, not trusted)
+
+    def _release(self, now: datetime) -> int:
+        """Judge runs that seem to wait for nothing: whoever ended the last that they needed has not done so."""
+        look = self.database.read(lambda tx: dependants.look(tx, self._looked_up_to))
+        self._looked_up_to = look.after
+        if not look.found:
+            return 0
+        done = self.database.write(lambda tx: queueing.release_waiting(tx, look.found, now))
+        return len(done.released)
 
     def _any(self, look: Callable[[Tx], list[tuple[object, ...]]]) -> bool:
         return bool(self.database.read(look))
@@ -172,7 +184,7 @@ class Rescuer:
         if total.count:
             counts = (len(total.returned), len(total.lost), len(total.cancelled), len(total.poisoned))
             _log.warning("runs_rescued returned=%d lost=%d cancelled=%d poisoned=%d", *counts)
-        if total.returned:
+        if total.returned or total.released:
             self.database.sender.send(READY)
         return total
 

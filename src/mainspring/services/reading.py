@@ -14,19 +14,23 @@ from mainspring.domain.states import RunState
 from mainspring.encoding import decode
 from mainspring.errors import NotFound
 from mainspring.ids import RunId, ScheduleId
-from mainspring.store import artifacts, dead_letters, ledger, limiting, tables
+from mainspring.store import artifacts, dead_letters, ledger, limiting, needs, tables
 from mainspring.store import runs as stored
 from mainspring.store.database import Database, Tx
 from mainspring.store.ledger import LedgerRow
+from mainspring.store.needs import Neighbour
 from mainspring.store.runs import RunFilter, StoredRun
 from mainspring.store.schedules import StoredSchedule
 from mainspring.store.tables import QueueDepth
+
+NEEDS_SHOWN: Final = 20
 
 __all__ = [
     "AttemptView",
     "Checkpoint",
     "HoldView",
     "LedgerRow",
+    "Neighbour",
     "QueueDepth",
     "Reading",
     "RunFilter",
@@ -96,6 +100,12 @@ class RunView:
     replays: tuple[RunId, ...]
     """Runs that do its work again, oldest first."""
     hold: HoldView | None = None
+    needs: tuple[Neighbour, ...] = ()
+    """Runs that it needs, at most 20: those that have not ended first."""
+    needs_count: int = 0
+    """How many it needs in all."""
+    needs_left: int = 0
+    """How many of them have not ended."""
 
     @property
     def progress(self) -> tuple[float, float | None, str] | None:
@@ -172,6 +182,7 @@ class Reading:
                 raise NotFound("run", run_id)
             result = stored.result_of(tx, run_id)
             kept = stored.progress_of(tx, [run_id]).get(run_id)
+            count, left = needs.count_needs(tx, run_id)
             return RunView(
                 run=run,
                 parameters=decode(stored.parameters_of(tx, run_id)),
@@ -184,6 +195,9 @@ class Reading:
                 artifacts=tuple(dict(row._mapping) for row in artifacts.list_artifacts(tx, run_id)),
                 replays=tuple(dead_letters.replays_of(tx, run_id)),
                 hold=self._hold(tx, run) if run.state is RunState.HELD else None,
+                needs=tuple(needs.needs_of_run(tx, run_id, NEEDS_SHOWN)),
+                needs_count=count,
+                needs_left=left,
             )
 
         return self._database.read(look)

@@ -84,6 +84,8 @@ class Steering:
         done = self._database.write(work)
         if done.asked:
             self._database.sender.send(CANCEL)
+        if done.released:
+            self._database.sender.send(READY)
         after = self.require(run.id)
         if after.state in FINAL and after.state is not RunState.CANCELLED:
             raise Conflict(f"run {run.id} is {after.state} and cannot be cancelled")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from mainspring.domain.dependencies import Need
 from mainspring.domain.runs import NewRun, RunKind
 from mainspring.domain.spec import ScheduleSpec
 from mainspring.encoding import canonical, encode
@@ -61,7 +62,7 @@ def runs_of(
                 labels=labels,
                 owner_id=owner_id,
                 snapshot=body,
-                needs=needs,
+                needs=tuple(Need(run_id) for run_id in needs),
                 key=directory.key_of(spec.task, parameters, fire_at or due_at, owner_id),
                 uses=wanted.uses,
                 turn_key=wanted.key,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from mainspring.ids import ClaimId, RunId, SessionId, uuid7
 from mainspring.store import limiting
 from mainspring.store.database import Database, Row, Tx
 from mainspring.store.limiting import Judge
-from mainspring.store.queueing import cancel, is_long, log_key, result_key
+from mainspring.store.queueing import cancel, follow, is_long, log_key, result_key
 from mainspring.store.schema import runs
 from mainspring.store.types import storable
 
@@ -109,12 +109,15 @@ def finish(tx: Tx, session: SessionId, outcomes: Sequence[Outcome], now: datetim
     released = 0
     if any(o.run.limited or o.needs is not None for o in outcomes):
         outcomes, released = limiting.settle(tx, session, outcomes, now)
-    changed = tx.many("finish_runs", [_finish_row(tx, session, outcome) for outcome in outcomes])
+    changed = tx.returning("finish_runs", [_finish_row(tx, session, outcome) for outcome in outcomes])
     kept, fenced = outcomes, frozenset[RunId]()
-    if changed != len(outcomes):
+    if len(changed) != len(outcomes):
         kept, fenced = _sort_out(tx, session, outcomes)
     if kept:
+        awaited = {run_id for run_id, others_wait in changed if others_wait}
         _record(tx, session, kept, now)
+        released += _obey_cancels(tx, [o.run.id for o in kept if o.state not in FINAL], now, awaited)
+        released += len(follow(tx, [o.run.id for o in kept if o.run.id in awaited and o.state in FINAL], now).released)
     due = [o.due_at for o in kept if o.due_at is not None]
     return FinishResult(fenced, min(due, default=None), released)
 
@@ -192,7 +195,6 @@ def _record(tx: Tx, session: SessionId, outcomes: Sequence[Outcome], now: dateti
     tx.many("clear_checkpoints", [(o.run.id,) for o in outcomes if o.checkpoint and o.ended is Ended.SUCCEEDED])
     tx.many("save_cached", _cached(tx, outcomes))
     tx.many("insert_ready", [(o.run.id,) for o in outcomes if o.state is RunState.READY])
-    _obey_cancels(tx, [o.run.id for o in outcomes if o.state not in FINAL], now)
     tx.many("add_statistics", _statistics(tx, session, outcomes))
 
 
@@ -206,13 +208,19 @@ def _cached(tx: Tx, outcomes: Sequence[Outcome]) -> list[Sequence[Any]]:
     return list(rows.values())
 
 
-def _obey_cancels(tx: Tx, ids: Sequence[RunId], now: datetime) -> None:
-    """Cancel those of these unfinished runs that were asked to while they ran, but ended in another way first."""
+def _obey_cancels(tx: Tx, ids: Sequence[RunId], now: datetime, awaited: Set[RunId]) -> int:
+    """Cancel those of these unfinished runs that were asked to while they ran, but ended in another way first.
+
+    Returns how many runs waited for them and are ready now.
+    """
     if not ids:
-        return
+        return 0
     asked = (runs.c.id.in_(ids)) & runs.c.cancel_requested_at.is_not(None)
-    for row in tx.core(select(runs.c.id, runs.c.cancel_reason).where(asked)).all():
-        cancel(tx, [RunId(row.id)], row.cancel_reason or "cancelled", now)
+    found = tx.core(select(runs.c.id, runs.c.cancel_reason).where(asked)).all()
+    if found and awaited:
+        # Two steps follow that lock those who wait: all of them are locked before either.
+        tx.rows("lock_dependants", {"ids": tx.ids(sorted(awaited))})
+    return sum(cancel(tx, [RunId(row.id)], row.cancel_reason or "cancelled", now).released for row in found)
 
 
 def _statistics(tx: Tx, session: SessionId, outcomes: Sequence[Outcome]) -> list[Sequence[Any]]:

@@ -37,6 +37,9 @@ class Tx(Protocol):
     def many(self, statement: str, rows: Sequence[Sequence[Any]]) -> int:
         """Run the hot statement of this name for all *rows* at once; return how many database rows it changed."""
 
+    def returning(self, statement: str, rows: Sequence[Sequence[Any]]) -> list[Row]:
+        """Run the hot statement of this name for all *rows* at once; return the rows that it gives back."""
+
     def core(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         """Run an ordinary SQLAlchemy Core statement in this transaction."""
 

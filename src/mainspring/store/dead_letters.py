@@ -13,9 +13,10 @@ from mainspring.domain.states import FailureKind, RunState
 from mainspring.encoding import decode, encode
 from mainspring.ids import RunId
 from mainspring.store.database import Tx
-from mainspring.store.queueing import BATCH, parameters_key
+from mainspring.store.needs import filled_parameters
+from mainspring.store.queueing import BATCH
 from mainspring.store.runs import RunFilter, StoredRun, filtered, run_query, stored_run
-from mainspring.store.schema import attempts, audit, blobs, run_payloads, run_progress, runs, schedules, snapshots
+from mainspring.store.schema import attempts, audit, run_payloads, run_progress, runs, schedules, snapshots
 from mainspring.store.types import storable
 
 UNSIGNED = "unsigned"
@@ -201,23 +202,16 @@ def letters(tx: Tx, ids: Sequence[RunId]) -> list[DeadLetter]:
         .order_by(runs.c.id)
     )  # fmt: skip
     rows = tx.core(more).all()
-    long = _long_parameters(tx, [row.id for row in rows if row.parameters is None])
+    # Whoever is replayed waits for nobody: it is given the results that the run was given.
+    apart = {row.id: filled_parameters(tx, row.id) for row in rows if row.parameters is None}
     return [
         DeadLetter(
-            found[row.id], row.parameters or long.get(row.id, "{}"), row.owner_id, row.params_version,
+            found[row.id], row.parameters or apart[row.id] or "{}", row.owner_id, row.params_version,
             decode(row.body) or {}, bool(row.has_checkpoint),
         )
         for row in rows
         if row.id in found
     ]  # fmt: skip
-
-
-def _long_parameters(tx: Tx, ids: Sequence[RunId]) -> dict[RunId, str]:
-    keys = {parameters_key(run_id): run_id for run_id in ids}
-    if not keys:
-        return {}
-    rows = tx.core(select(blobs.c.key, blobs.c.body).where(blobs.c.key.in_(list(keys))))
-    return {keys[row.key]: bytes(row.body).decode("utf-8") for row in rows}
 
 
 def attempts_of(tx: Tx, ids: Sequence[RunId]) -> dict[RunId, list[Any]]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from mainspring.domain.needs import RunNeeds
 from mainspring.domain.states import RunState
 from mainspring.ids import RunId
 from mainspring.store.database import Tx, admit
 from mainspring.store.queueing import is_long, parameters_key, take_places
-from mainspring.store.schema import runs
+from mainspring.store.schema import dependencies, runs
 from mainspring.store.turns import join_anew
 
 
@@ -105,11 +106,23 @@ def put_back(tx: Tx, changes: Sequence[tuple[Unstarted, Change]], now: datetime)
 
 
 def put_parameters(tx: Tx, given: Sequence[tuple[RunId, str]], now: datetime) -> None:
-    """Replace the parameters of runs."""
-    tx.many("edit_payloads", [(None if is_long(text) else text, run_id) for run_id, text in given])
+    """Replace the parameters of runs; what results of others fill stays to be filled."""
+    apart = _given_results(tx, [run_id for run_id, _ in given]) | {run_id for run_id, text in given if is_long(text)}
+    tx.many("edit_payloads", [(None if run_id in apart else text, run_id) for run_id, text in given])
     # What is in the row goes before what is kept beside it.
-    long = [(parameters_key(run_id), text.encode("utf-8"), tx.at(now)) for run_id, text in given if is_long(text)]
+    long = [(parameters_key(run_id), text.encode("utf-8"), tx.at(now)) for run_id, text in given if run_id in apart]
     tx.many("save_blobs", long)
+
+
+def filled_by_results(tx: Tx, run_id: RunId) -> frozenset[str]:
+    """Return the parameters of a run that results of others fill when it starts."""
+    needed = (dependencies.c.run_id == run_id) & dependencies.c.parameter.is_not(None)
+    found = tx.core(select(dependencies.c.parameter).where(needed)).scalars()
+    return frozenset(name for text in found for name in json.loads(text))
+
+
+def _given_results(tx: Tx, ids: Sequence[RunId]) -> frozenset[RunId]:
+    return frozenset(run_id for (run_id,) in tx.rows("given_any", {"ids": tx.ids(ids)})) if ids else frozenset()
 
 
 def _state(run: Unstarted, change: Change, now: datetime) -> RunState:

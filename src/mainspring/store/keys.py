@@ -188,6 +188,9 @@ class _Settling:
         run = self._rewrites.get(old.id)
         if run is None or run.key is None:
             return Change()
+        if old.state is RunState.WAITING:
+            # It keeps what it waits for, and comes due when that has ended.
+            return Change(queue=run.queue, priority=run.priority, parameters=run.parameters)
         due_at = run.due_at
         if run.key.wait_at_most is not None:
             due_at = min(due_at, max(old.created_at + run.key.wait_at_most, self._now))

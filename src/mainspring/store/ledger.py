@@ -119,14 +119,14 @@ def fire(tx: Tx, firings: Sequence[Firing], now: datetime, computed_with: str) -
         raise AssertionError(f"{len(ours)} schedules were locked, yet the marks of {moved} moved")
     runs = [run for f in ours for run in f.runs]
     keys.lock(tx, runs)
-    asked = _cancel_unfinished(tx, ours, now)
+    cancelled = _cancel_unfinished(tx, ours, now)
     tx.many("insert_occurrences", [row for f in ours for row in _ledger_rows(tx, f.plan, now)])
     refused = keys.settle_fired(tx, runs, now)
-    ready = queueing.insert_runs(tx, runs, now) if runs else False
+    ready = (queueing.insert_runs(tx, runs, now) if runs else False) or cancelled.released > 0
     for run_id, why in refused.items():
         queueing.cancel(tx, [run_id], why, now)
     tx.many("insert_outbox", [(*message, tx.at(now)) for f in ours for message in f.messages])
-    return Fired(frozenset(f.plan.position.schedule_id for f in ours), ready, asked)
+    return Fired(frozenset(f.plan.position.schedule_id for f in ours), ready, bool(cancelled.asked))
 
 
 def _standing(tx: Tx, ids: Sequence[ScheduleId]) -> dict[ScheduleId, tuple[Any, ...]]:
@@ -183,12 +183,10 @@ def _versioned(local_key: str | None, version: int) -> str | None:
     return None if local_key is None else f"{version}|{local_key}"
 
 
-def _cancel_unfinished(tx: Tx, firings: Sequence[Firing], now: datetime) -> bool:
+def _cancel_unfinished(tx: Tx, firings: Sequence[Firing], now: datetime) -> queueing.Cancelled:
     ids = [f.plan.position.schedule_id for f in firings if f.plan.cancel_unfinished]
     running = [run_id for runs in unfinished(tx, ids).values() for run_id in runs]
-    return bool(
-        queueing.cancel(tx, sorted(running), "replaced by the next fire time (overlap: cancel_running)", now).asked
-    )
+    return queueing.cancel(tx, sorted(running), "replaced by the next fire time (overlap: cancel_running)", now)
 
 
 def taken_local_keys(tx: Tx, position: Position, keys: Iterable[str]) -> set[str]:

@@ -374,7 +374,8 @@ def settle(tx: Tx, session: SessionId, outcomes: Sequence[Outcome], now: datetim
     """
     # Rows before limits: a rescue holds the rows of a dead session, and waits for its limits.
     listed = tx.ids([o.run.id for o in outcomes])
-    tx.rows("lock_unfinished", {"ids": listed})
+    if tx.dialect == "postgresql":
+        tx.rows("lock_ending", {"ids": listed})
     standing = {row[0]: row[1:] for row in tx.rows("attempt_states", {"ids": listed})}
     ours = {o.run.id for o in outcomes if standing.get(o.run.id) == (RunState.RUNNING, o.run.attempt, session)}
     found = [o for o in outcomes if o.needs is not None and o.run.id in ours]

@@ -16,8 +16,9 @@ from mainspring.domain.runs import RunKind
 from mainspring.domain.states import FailureKind, RunState
 from mainspring.encoding import encode
 from mainspring.ids import RunId, ScheduleId, SessionId, is_id
+from mainspring.store import dependants
 from mainspring.store.database import Tx
-from mainspring.store.queueing import log_key, parameters_key, result_key
+from mainspring.store.queueing import log_key, parameters_key, result_key, stage
 from mainspring.store.schema import attempts, blobs, run_payloads, run_progress, runs, schedules, snapshots
 from mainspring.store.turns import turns_of
 from mainspring.store.types import storable
@@ -55,6 +56,8 @@ class StoredRun:
     labels: Mapping[str, str]
     session_id: str | None
     snapshot_hash: str | None
+    root_id: str | None
+    """The graph that it belongs to."""
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -77,6 +80,7 @@ class RunFilter:
     labels: Mapping[str, str] | None = None
     owner_id: str | None = None
     """Whose runs; None means everybody's."""
+    graph: str | None = None
 
 
 _LISTED = [column for column in runs.c if column.name in StoredRun.__slots__]
@@ -148,6 +152,8 @@ def filtered(query: Select[Any], wanted: RunFilter) -> Select[Any]:
         query = query.where(schedules.c.name == wanted.schedule)
     if wanted.owner_id is not None:
         query = query.where(runs.c.owner_id == wanted.owner_id)
+    if wanted.graph is not None:
+        query = query.where(runs.c.root_id == wanted.graph)
     for name, value in (wanted.labels or {}).items():
         query = query.where(_has_label(name, value))
     return query
@@ -247,7 +253,10 @@ def progress_of(tx: Tx, ids: Sequence[RunId]) -> dict[RunId, Row[Any]]:
 
 
 def reopen(tx: Tx, run: StoredRun, place: int, now: datetime, more_tries: int) -> bool:
-    """Make a failed run ready again with *more_tries* tries added; False when it is no longer failed."""
+    """Make a failed run ready again with *more_tries* tries added; False when it is no longer failed.
+
+    What was cancelled because it failed waits for it again.
+    """
     turns = turns_of(tx, [run.id])
     changed = tx.core(
         update(runs)
@@ -261,6 +270,7 @@ def reopen(tx: Tx, run: StoredRun, place: int, now: datetime, more_tries: int) -
     )  # fmt: skip
     if changed.rowcount:
         tx.many("insert_ready", [(run.id,)])
+        dependants.put_back(tx, run.id, run.task, now, stage)
     return changed.rowcount == 1 or (tx.repeated and _reopened(tx, run, now))
 
 

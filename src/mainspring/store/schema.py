@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from mainspring.domain.access import Role
+from mainspring.domain.dependencies import OnFailure
 from mainspring.domain.occurrences import Cause, Outcome
 from mainspring.domain.runs import RunKind
 from mainspring.domain.states import FINAL, FailureKind, RunState
@@ -298,6 +299,10 @@ runs = Table(
           postgresql_where=text(f"schedule_id IS NOT NULL AND {UNFINISHED_CLAUSE}")),
     Index("ix_runs_waiting", "id", sqlite_where=text("state IN ('waiting', 'held')"),
           postgresql_where=text("state IN ('waiting', 'held')")),
+    Index("ix_runs_free", "id", sqlite_where=text("state = 'waiting' AND needs_left <= 0"),
+          postgresql_where=text("state = 'waiting' AND needs_left <= 0")),
+    Index("ix_runs_root", "root_id", "id", sqlite_where=text("root_id IS NOT NULL"),
+          postgresql_where=text("root_id IS NOT NULL")),
     Index("ix_runs_expires", "expires_at",
           sqlite_where=text("expires_at IS NOT NULL AND state IN ('scheduled', 'waiting', 'held', 'ready')"),
           postgresql_where=text("expires_at IS NOT NULL AND state IN ('scheduled', 'waiting', 'held', 'ready')")),
@@ -519,9 +524,10 @@ dependencies = Table(
     Column("run_id", Key, primary_key=True),
     Column("needs_run_id", Key, primary_key=True, index=True),
     Column("policy", String(16), nullable=False, server_default=text("'stop'")),
-    Column("parameter", String(200)),
-    _one_of("policy", ("stop", "go_on", "compensate"), "policy"),
+    Column("parameter", Text),
+    _one_of("policy", OnFailure, "policy"),
 )
+"""`parameter` says as JSON which parameters the result of the needed run fills: null, or its places in a list."""
 
 events = Table(
     "events",

@@ -13,6 +13,7 @@ from mainspring.domain.states import FailureKind, RunState
 from mainspring.ids import ClaimId, RunId, SessionId
 from mainspring.store import limiting
 from mainspring.store.database import Tx
+from mainspring.store.queueing import follow
 
 _MICROSECOND = timedelta(microseconds=1)
 BATCH = 100
@@ -59,6 +60,8 @@ class Rescued:
     cancelled: tuple[RunId, ...] = ()
     poisoned: tuple[RunId, ...] = ()
     """Runs that killed whatever ran them, alone and again and again."""
+    released: tuple[RunId, ...] = ()
+    """Runs that waited for those that ended and are ready now."""
 
     def __add__(self, other: Rescued) -> Rescued:
         """Return what two rescues did together."""
@@ -106,15 +109,17 @@ def rescue(tx: Tx, boot_id: str, now: datetime, lease_now: datetime | None, most
     buried = tuple((s, name, why) for s, name, why in tx.rows("bury_sessions", lease))
     orphans = [_Orphan(*row) for row in tx.rows("orphaned_runs", {"n": most})]
     orphans = [orphan for orphan in orphans if not _claimed_meanwhile(tx, orphan)]
-    tx.many("lose_runs", [orphan.row(tx, now) for orphan in orphans])
+    awaited = {run_id for run_id, waited in tx.returning("lose_runs", [o.row(tx, now) for o in orphans]) if waited}
     tx.many("insert_attempts", [orphan.attempt_row(tx, now) for orphan in orphans])
-    ids: dict[RunState | FailureKind, tuple[RunId, ...]] = {
-        end: tuple(o.run_id for o in orphans if end in (o.state, o.failure_kind))
-        for end in (RunState.READY, FailureKind.LOST, RunState.CANCELLED, FailureKind.POISON)
-    }
-    tx.many("insert_ready", [(run_id,) for run_id in ids[RunState.READY]])
+    ends: tuple[RunState | FailureKind, ...]
+    ends = (RunState.READY, FailureKind.LOST, RunState.CANCELLED, FailureKind.POISON)
+    returned, lost, cancelled, poisoned = (
+        tuple(o.run_id for o in orphans if end in (o.state, o.failure_kind)) for end in ends
+    )
+    tx.many("insert_ready", [(run_id,) for run_id in returned])
     limiting.give_back(tx, {orphan.run_id: orphan.attempt for orphan in orphans}, now)
-    return Rescued(buried, *ids.values())
+    followed = follow(tx, [o.run_id for o in orphans if o.run_id in awaited and o.state is not RunState.READY], now)
+    return Rescued(buried, returned, lost, cancelled, poisoned, tuple(followed.released))
 
 
 def _claimed_meanwhile(tx: Tx, orphan: _Orphan) -> bool:

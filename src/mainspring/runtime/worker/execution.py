@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from mainspring.clock import Clock
-from mainspring.domain.runs import Outcome
+from mainspring.domain.runs import ClaimedRun, Outcome
 from mainspring.domain.tasks import Task
 from mainspring.errors import NotFound, StoreUnavailable
 from mainspring.ids import RunId
@@ -18,7 +19,7 @@ from mainspring.runtime.worker.attempt import Attempt, AttemptContext, StopCause
 from mainspring.runtime.worker.host import WorkerHost
 from mainspring.runtime.worker.logs import current_log
 from mainspring.services.artifacts import ArtifactStore
-from mainspring.store import runs
+from mainspring.store import needs
 from mainspring.store.database import Database
 
 
@@ -43,14 +44,26 @@ class Surroundings:
         self.host = WorkerHost(database, clock, artifacts)
         self.enter, self.on_done = enter, on_done
 
+    def with_parameters(self, claimed: Sequence[ClaimedRun]) -> list[ClaimedRun]:
+        """Return *claimed* with the parameters that `long_parameters` gives, in one read; without those it cannot."""
+        apart = [run.id for run in claimed if run.parameters is None]
+        if not apart:
+            return list(claimed)
+        try:
+            found = self.database.read(lambda tx: needs.fill_all(tx, apart))
+        except StoreUnavailable:
+            # Each run asks once more, and says what became of that.
+            return list(claimed)
+        return [replace(run, parameters=found[run.id]) if run.id in found else run for run in claimed]
+
     def long_parameters(self, run_id: RunId) -> str:
-        """Return parameters that do not fit into the row of their run.
+        """Return parameters that do not fit into the row of their run, or into which results of others are filled.
 
         Raises:
             ParametersUnread: the database did not answer; the run has not begun.
         """
         try:
-            text = self.database.read(lambda tx: runs.parameters_of(tx, run_id))
+            text = self.database.read(lambda tx: needs.filled_parameters(tx, run_id))
         except StoreUnavailable as error:
             raise ParametersUnread(f"its parameters could not be read: {error}") from error
         if text is None:

@@ -13,8 +13,8 @@ from mainspring.domain.runs import ClaimedRun
 from mainspring.domain.tasks import Task
 from mainspring.errors import MainspringError, StoreUnavailable
 from mainspring.ids import RunId
-from mainspring.store import runs as stored
 from mainspring.store.database import Database, Tx
+from mainspring.store.needs import filled_parameters
 from mainspring.store.result_cache import CachedResult, find_results, want_fresh
 
 _log = logging.getLogger("mainspring.worker")
@@ -66,9 +66,9 @@ class ResultCache:
 
 
 def _key(tx: Tx, run: ClaimedRun, task: Task[..., Any]) -> str | None:
-    """Return the key of a run; None when its parameters do not fit, which its attempt will say."""
-    text = run.parameters if run.parameters is not None else stored.parameters_of(tx, run.id)
+    """Return the key of a run; None when its parameters do not fit or are not there, which its attempt will say."""
     try:
+        text = run.parameters if run.parameters is not None else filled_parameters(tx, run.id)
         # Checked once more: a schedule leaves out what has a default.
         parameters = task.validate(json.loads(text or "{}"))
     except MainspringError:

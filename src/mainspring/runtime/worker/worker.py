@@ -274,7 +274,7 @@ class Worker:
         if free:
             self._hungry = self._hungry or len(claimed) == free or result.more
             self._look_at = began + POLL
-        # Let go after the queues with work were looked up.
+        # Which queues have work was looked up before these became ready.
         self._hungry = self._hungry or result.released > 0
         if claimed and session == self._session.id and self._session.trusted:
             # Otherwise the session was lost meanwhile, and whoever rescues these runs may start them.
@@ -315,6 +315,7 @@ class Worker:
 
     def _start_all(self, claimed: Sequence[ClaimedRun], session: SessionId) -> None:
         """Start what *session* claimed; what it lost meanwhile belongs to whoever rescues it."""
+        claimed = self._around.with_parameters(claimed)
         now = self._clock.now()
         coroutines: list[TaskExecution] = []
         calls: list[TaskExecution] = []

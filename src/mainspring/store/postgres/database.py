@@ -65,6 +65,14 @@ class PostgresTx:
             return 0
         return self._raw.execute(self._texts[statement], [list(column) for column in zip(*rows, strict=True)]).rowcount
 
+    def returning(self, statement: str, rows: Sequence[Sequence[Any]]) -> list[Row]:
+        """Run the hot statement of this name for all *rows*, one array a column; return what it gives back."""
+        if not rows:
+            return []
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        found: list[Row] = self._raw.execute(self._texts[statement], columns).fetchall()
+        return found
+
     def core(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         """Run an ordinary SQLAlchemy Core statement in this transaction."""
         return self.connection.execute(statement, parameters)

@@ -1,4 +1,5 @@
 -- finish_runs.sql: end attempts, each only if it still holds its lease. A row not changed means the lease was lost.
+-- Returns those that were changed, and whether other runs wait for them.
 -- Rows are locked by ascending id first: whoever changes several runs at once does, so that none waits in a circle.
 WITH x AS MATERIALIZED (
        SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::int[], %s::int[],
@@ -15,3 +16,4 @@ UPDATE $schema.runs r
        due_at = coalesce(x.due_at, r.due_at), finished_at = x.finished_at
   FROM x JOIN l ON l.id = x.id
  WHERE r.id = x.id AND r.state = 'running' AND r.attempt = x.attempt AND r.session_id = x.session_id
+RETURNING r.id::text, r.awaited

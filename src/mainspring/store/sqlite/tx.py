@@ -51,6 +51,12 @@ class SqliteTx:
         """Run the hot statement of this name for all *rows*; return how many database rows it changed."""
         return int(self._raw.executemany(self._texts[statement], rows).rowcount) if rows else 0
 
+    def returning(self, statement: str, rows: Sequence[Sequence[Any]]) -> list[Row]:
+        """Run the hot statement of this name for each of *rows*; return the rows that it gives back."""
+        # SQLite drops what a statement returns that is executed for many rows at once.
+        execute, text = self._raw.execute, self._texts[statement]
+        return [found for row in rows for found in execute(text, row).fetchall()]
+
     def core(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         """Run an ordinary SQLAlchemy Core statement in this transaction."""
         return self.connection.execute(statement, parameters)

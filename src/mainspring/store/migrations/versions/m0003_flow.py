@@ -36,13 +36,18 @@ def upgrade() -> None:
         op.create_index(name, "runs", columns, schema=schema, sqlite_where=where, postgresql_where=where)
     add("ready", "limited", sa.Boolean(), "false")
     add("resources", "source", sa.String(length=400), "''")
-    add("dependencies", "parameter", sa.String(length=200))
+    add("dependencies", "parameter", sa.Text())
     add("run_keys", "until_end", sa.Boolean(), "false")
     add("run_progress", "gained", sa.Double(), "0")
     add("run_progress", "span", sa.Double(), "0")
     add("run_progress", "checkpoint_attempt", sa.Integer())
     add("run_progress", "checkpoint_at", Instant())
     op.create_index("ix_artifacts_expires_at", "artifacts", ["expires_at"], schema=schema)
+    free, rooted = sa.text("state = 'waiting' AND needs_left <= 0"), sa.text("root_id IS NOT NULL")
+    op.create_index("ix_runs_free", "runs", ["id"], schema=schema, sqlite_where=free, postgresql_where=free)
+    op.create_index(
+        "ix_runs_root", "runs", ["root_id", "id"], schema=schema, sqlite_where=rooted, postgresql_where=rooted
+    )
     add("run_keys", "asked_by", Key())
     op.create_index(
         "ix_run_keys_until_end", "run_keys", ["run_id"], schema=schema,
