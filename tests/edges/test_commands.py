@@ -18,12 +18,11 @@ RUN_KEYS = {
     "id", "task", "queue", "priority", "state", "state_reason", "failure_kind", "failure_message", "kind", "attempt",
     "tries", "losses", "max_tries", "at_most_once", "schedule", "fire_at", "member", "due_at", "expires_at",
     "cancel_requested_at", "labels", "owner_id", "created_at", "started_at", "finished_at", "decided_at",
-    "failure_signature", "replay_of",
+    "failure_signature", "replay_of", "graph",
 }  # fmt: skip
 SHOW_KEYS = RUN_KEYS | {
     "parameters", "result", "has_result", "snapshot", "progress", "checkpoint", "snoozes", "attempts", "artifacts",
-    "replays",
-    "hold",
+    "replays", "hold", "needs", "needs_count", "needs_left",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from mainspring.edges.cli.options import AsJson, RunIdArgument
 from mainspring.edges.cli.runs import run_json, run_note, step_in_words, step_json
 from mainspring.edges.cli.screen import Cell, is_terminal, print_facts, print_json, say
 from mainspring.edges.cli.times import from_now, local_zone, span, stamp
-from mainspring.edges.cli.wording import state_cell, took
+from mainspring.edges.cli.wording import many, state_cell, took
 
 if TYPE_CHECKING:
     from mainspring.app import Application
@@ -85,6 +85,12 @@ def view_json(view: RunView) -> dict[str, Any]:
         "attempts": [{name: getattr(attempt, name) for name in names} for attempt in view.attempts],
         "replays": list(view.replays),
         "artifacts": [{name: artifact[name] for name in shown} for artifact in view.artifacts],
+        "needs": [
+            {"id": need.id, "task": need.task, "state": need.state, "policy": need.policy, "gives": need.gives}
+            for need in view.needs
+        ],
+        "needs_count": view.needs_count,
+        "needs_left": view.needs_left,
     }
 
 
@@ -96,6 +102,7 @@ def print_view(view: RunView, now: datetime) -> None:
     """Print everything about a run."""
     run, (where, zone) = view.run, local_zone()
     print_facts(_facts(view, now, where))
+    _print_needs(view)
     for attempt in view.attempts:
         _print_attempt(attempt, where)
     if run.failure_message and not (view.attempts and view.attempts[-1].traceback):
@@ -139,6 +146,7 @@ def _facts(view: RunView, now: datetime, where: tzinfo | None) -> list[tuple[str
         ("decided by", said),
         ("tries", f"{run.tries} of {run.max_tries}" + (", at most once" if run.at_most_once else "")),
         ("snoozed", f"{view.snoozes} times" if view.snoozes > 1 else "once" if view.snoozes else ""),
+        ("graph", run.root_id or ""),
         ("labels", ", ".join(f"{name}={value}" for name, value in run.labels.items())),
         ("created", at(run.created_at)),
         ("due", at(run.due_at)),
@@ -155,6 +163,25 @@ def _note(view: RunView, now: datetime) -> str:
     if view.run.failure_message:
         return ""
     return run_note(view.run, now) if view.hold is None else view.hold.in_words()
+
+
+def _print_needs(view: RunView) -> None:
+    """Say what the run waits for, or waited for."""
+    if not view.needs:
+        return
+    say()
+    if view.run.state == "waiting":
+        say(f"waits for {view.needs_left:,} of {many(view.needs_count, 'run')}:")
+    else:
+        say(f"needed {many(view.needs_count, 'run')}:")
+    for need in view.needs:
+        cell = Cell("gone") if need.state is None else state_cell(need.state)
+        given = f", its result fills {', '.join(need.gives)}" if need.gives else ""
+        policy = "" if need.policy == "stop" else f" ({need.policy})"
+        say(f"  {cell.text}  {need.id}  {need.task or ''}{policy}{given}", cell.style)
+    more = view.needs_count - len(view.needs)
+    if more > 0:
+        say(f"  and {more:,} more", "dim")
 
 
 def _checkpoint_in_words(view: RunView, now: datetime) -> str:

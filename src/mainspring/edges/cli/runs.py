@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mainspring.edges.cli.opening import open_existing
-from mainspring.edges.cli.options import AsJson, Reason, RunIdArgument
+from mainspring.edges.cli.options import AsJson, Reason, RunIdArgument, RunOrNone
 from mainspring.edges.cli.project import actor
 from mainspring.edges.cli.screen import Cell, Column, Row, is_terminal, print_json, print_table, say
 from mainspring.edges.cli.times import from_now, local_zone, span, stamp
@@ -40,13 +40,14 @@ Labels = Annotated[list[str] | None, typer.Option("--label", metavar="NAME=VALUE
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
-    from mainspring.edges.cli import edit, run
+    from mainspring.edges.cli import edit, graphs, run
 
     group = typer.Typer(no_args_is_help=True, help="List, show, edit, cancel and retry runs.")
     group.command("list")(list_)
     group.command("show")(run.show)
     group.command("logs")(run.logs)
     group.command("edit")(edit.edit)
+    group.command("tree")(graphs.tree)
     group.command("cancel")(cancel)
     group.command("retry")(retry)
     app.add_typer(group, name="runs")
@@ -59,6 +60,7 @@ def list_(
     queue: Annotated[str | None, typer.Option("--queue", help="Only runs in this queue.")] = None,
     schedule: Annotated[str | None, typer.Option("--schedule", help="Only runs of this schedule.")] = None,
     label: Labels = None,
+    graph: Annotated[str | None, typer.Option("--graph", metavar="ID", help="Only runs of this graph.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Show at most this many.")] = 20,
     before: Annotated[
         str | None, typer.Option("--before", metavar="RUN", help="Show runs older than this one: the next page.")
@@ -71,8 +73,9 @@ def list_(
     """
     from mainspring.services.reading import RunFilter
 
-    wanted = RunFilter(states_of(state or []), task, queue, schedule, pairs(label or [], "--label") or None)
     application = open_existing(context)
+    of_graph = None if graph is None else application.graphs.require(graph)
+    wanted = RunFilter(states_of(state or []), task, queue, schedule, pairs(label or [], "--label") or None, of_graph)
     require_known(application, wanted)
     start = None if before is None else application.steering.require(before).id
     found = application.reading.runs(wanted, limit, start)
@@ -89,9 +92,27 @@ def list_(
             say(f"older ones: --before {short_id(following)}", "dim")
 
 
-def cancel(context: typer.Context, run: RunIdArgument, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Cancel a run that has not started, or ask a running one to stop."""
-    answer = open_existing(context).steering.cancel(run, actor(), reason)
+def cancel(
+    context: typer.Context,
+    run: RunOrNone = None,
+    graph: Annotated[
+        str | None, typer.Option("--graph", metavar="ID", help="Cancel all runs of this graph instead.")
+    ] = None,
+    reason: Reason = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a graph is cancelled.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a run that has not started, or ask a running one to stop; or do so with all runs of a graph."""
+    from mainspring.edges.cli.graphs import cancel_graph
+    from mainspring.errors import InvalidInput
+
+    application = open_existing(context)
+    if (run is None) == (graph is None):
+        raise InvalidInput("name a run, or a graph with --graph: one of the two")
+    if graph is not None:
+        cancel_graph(application, graph, reason, yes=yes, as_json=as_json)
+        return
+    answer = application.steering.cancel(run or "", actor(), reason)
     if as_json:
         print_json({**run_json(answer.run), "cancel_asked": answer.asked})
     else:
@@ -122,7 +143,7 @@ def run_json(run: StoredRun) -> dict[str, Any]:
         "expires_at", "cancel_requested_at", "labels", "owner_id", "created_at", "started_at", "finished_at",
         "decided_at", "failure_signature", "replay_of",
     )  # fmt: skip
-    return {name: getattr(run, name) for name in names}
+    return {**{name: getattr(run, name) for name in names}, "graph": run.root_id}
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:
