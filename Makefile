@@ -50,6 +50,8 @@ shows: setup ## Fire 12,000 times and run runs under kill -9; ask services that 
 	@$(PY) -m tests.shows.kills
 	@$(PY) -m tests.shows.resources
 	@$(PY) -m tests.shows.turns
+	@$(PY) -m tests.shows.graphs
+	@$(PY) -m tests.shows.graphs --nodes 10000
 
 chaos: setup ## Kill, freeze and starve real processes and servers for MINUTES on each database; then judge what is left.
 	@scripts/install-servers.sh

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import servers
-from tests.shows import firing, kills, turns
+from tests.shows import firing, graphs, kills, turns
 
 
 @pytest.mark.timeout(150)
@@ -34,3 +34,10 @@ def test_no_run_is_lost_when_its_worker_is_killed(tmp_path: Path) -> None:
 @pytest.mark.timeout(150)
 def test_many_runs_of_one_key_do_not_delay_a_few_of_another(tmp_path: Path) -> None:
     turns.judge(turns.show(tmp_path, f"sqlite:///{tmp_path / 'mainspring.db'}", runs=4_000), share=0.25)
+
+
+@pytest.mark.timeout(150)
+def test_each_node_of_a_graph_succeeds_once_when_its_worker_is_killed(tmp_path: Path) -> None:
+    result = graphs.show_kills(tmp_path, f"sqlite:///{tmp_path / 'mainspring.db'}", n=4, kills=1)
+    assert result.nodes == 21
+    assert result.repeated <= 10

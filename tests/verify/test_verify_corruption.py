@@ -359,8 +359,12 @@ TABLES = {
         ["needs_itself"],
         [f"UPDATE dependencies SET needs_run_id = run_id WHERE CAST(run_id AS text) = {WAITING}"],
     ),
+    "a run that waits for fewer than it counts": (
+        ["needs_left_differs"],
+        [f"UPDATE runs SET needs_left = needs_left + 1 WHERE CAST(id AS text) = {WAITING}"],
+    ),
     "runs that wait for each other": (
-        ["wait_in_circle"],
+        ["wait_in_circle", "needs_left_differs"],
         ["DELETE FROM dependencies",
          "INSERT INTO dependencies (run_id, needs_run_id) SELECT a.id, b.id FROM runs a, runs b "
          "WHERE a.queue = 'waiting' AND b.queue = 'waiting' AND a.id <> b.id"],

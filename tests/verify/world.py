@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy
 
 from mainspring.domain.calendars import CalendarRule
+from mainspring.domain.dependencies import Need
 from mainspring.domain.occurrences import Occurrence, Pause, plan_firing
 from mainspring.domain.runs import ClaimedRun, Ended, NewRun, Outcome, RunKind
 from mainspring.domain.spec import FanOut, OverlapPolicy, ScheduleSpec, spec_from_text
@@ -113,7 +114,7 @@ class World:
     def enqueue(self, queue: str, parameters: str = "{}", needs: Sequence[RunId] = (), hours: int = 0) -> RunId:
         run = NewRun(
             id=new_run_id(), task="demo.task", queue=queue, priority=8, max_tries=3, parameters=parameters,
-            due_at=self.now + hours * HOUR, needs=tuple(needs), snapshot='{"by":"hand"}',
+            due_at=self.now + hours * HOUR, needs=tuple(Need(needed) for needed in needs), snapshot='{"by":"hand"}',
         )  # fmt: skip
         self.database.write(lambda tx: queueing.insert_runs(tx, [run], self.now))
         return run.id

@@ -43,6 +43,7 @@ class Run(NamedTuple):
     """Whether its schedule exists, or it names none."""
     has_snapshot: bool
     decided: bool
+    needs_left: int
 
     @property
     def subject(self) -> str:
@@ -115,7 +116,7 @@ _RUNS: Final = (
     "micros(s.seen_at), micros(s.ended_at), "
     "r.schedule_id IS NULL OR EXISTS (SELECT 1 FROM schedules c WHERE c.id = r.schedule_id), "
     "r.snapshot_hash IS NULL OR EXISTS (SELECT 1 FROM snapshots b WHERE b.hash = r.snapshot_hash), "
-    "r.decided_at IS NOT NULL "
+    "r.decided_at IS NOT NULL, r.needs_left "
     "FROM runs r LEFT JOIN worker_sessions s ON r.state = 'running' AND s.id = r.session_id "
     "WHERE r.id > :after AND (r.created_at >= :since OR r.finished_at IS NULL OR r.finished_at >= :since) "
     "ORDER BY r.id LIMIT :most"
@@ -290,6 +291,12 @@ def _check_needs(run: Run, needs: Sequence[Row], verdict: Verdict, frame: Frame)
             verdict.error("needs_itself", run.subject, "waits for itself")
     if run.state == "waiting":
         ends = [finished_at for _, _, finished_at in needs]
+        states = [state for _, state, _ in needs]
+        unfinished = sum(state not in _FINAL for state in states)
+        # One that is missing is reported already.
+        if needs and None not in states and run.needs_left != unfinished:
+            sentence = f"counts {many(run.needs_left, 'run')} that it waits for, but {unfinished} have not ended"
+            verdict.error("needs_left_differs", run.subject, sentence)
         if not needs:
             verdict.error("waits_for_nothing", run.subject, "waits, but needs no run: nobody will release it")
         elif frame.worker_lives and all(end is not None and end < frame.now - GRACE_US for end in ends):

@@ -75,7 +75,9 @@ def list_(
 
     application = open_existing(context)
     of_graph = None if graph is None else application.graphs.require(graph)
-    wanted = RunFilter(states_of(state or []), task, queue, schedule, pairs(label or [], "--label") or None, of_graph)
+    wanted = RunFilter(
+        states_of(state or []), task, queue, schedule, pairs(label or [], "--label") or None, graph=of_graph
+    )
     require_known(application, wanted)
     start = None if before is None else application.steering.require(before).id
     found = application.reading.runs(wanted, limit, start)
