@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from pysqlite3 import dbapi2 as driver
 
 from benchmarks.ground import Ground, path_of
 from benchmarks.trace import now
@@ -64,12 +65,13 @@ class RecordingSqlite(SqliteDatabase):
 
     def connect_plainly(self) -> Any:
         """Return a connection with our settings that records nothing."""
-        return super()._connect()
+        return super().connect()
 
-    def _connect(self) -> Any:
+    def connect(self, factory: Any = driver.Connection) -> Any:
+        """Return a connection with our settings that records."""
         calls: Calls = []
         self.connections.append(calls)
-        return _RecordingConnection(super()._connect(), calls)
+        return _RecordingConnection(super().connect(factory), calls)
 
 
 class _RecordingConnection:

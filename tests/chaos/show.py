@@ -91,7 +91,7 @@ class Show:
     def _prepare(self) -> tuple[datetime, datetime]:
         """Write the project and apply its schedules before their first fire time; return the first and last one."""
         # The first time only measures: on a busy machine a command takes long, and what is due before it ends is lost.
-        took = self._apply(CLOCK.now() + timedelta(hours=1))[2]
+        took = self._apply(CLOCK.now().replace(microsecond=0) + timedelta(hours=1))[2]
         lead = timedelta(seconds=max(_LEAD, round(3 * took) + 4))
         start, end, _ = self._apply(CLOCK.now().replace(microsecond=0) + lead)
         assert CLOCK.now() < start - timedelta(seconds=1), f"schedules were not applied within {lead}"

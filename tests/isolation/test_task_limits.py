@@ -82,8 +82,8 @@ def test_what_cannot_hold_is_refused_where_it_is_written(options: dict[str, Any]
 def test_the_description_of_a_task_has_its_limits() -> None:
     described = describe(task(name="t", time_limit=SECOND, memory_limit="1GB")(lambda: None))
     assert described.policies["limits"] == {
-        "isolated": True, "soft_time_limit": None, "time_limit": 1.0, "memory_limit": 1_000_000_000,
-        "cpu_limit": None, "recycle_after": 500, "output_limit": 10_000_000,
+        "isolated": True, "soft_time_limit": None, "time_limit": 1.0, "silence_limit": None,
+        "memory_limit": 1_000_000_000, "cpu_limit": None, "recycle_after": 500, "output_limit": 10_000_000,
     }  # fmt: skip
 
 

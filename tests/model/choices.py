@@ -30,9 +30,8 @@ ORDERS: Final = (
 PRIORITIES: Final = (5, 8, 2, 0, 9)
 EXPIRES: Final = (None, SECOND, MINUTE, HOUR)
 DUE_IN: Final = (0, -MINUTE, SECOND, MINUTE, HOUR)
-ENDS: Final = (
-    "succeeded", "failed", "retried", "snoozed", "held", "interrupted", "returned", "lost", "cancelled",
-)  # fmt: skip
+ENDS: Final = ("succeeded", "failed", "retried", "snoozed", "interrupted", "returned", "lost", "cancelled")
+"""What a worker says; that an attempt ends held, limits decide, and no run of the model has any."""
 FAILURES: Final = ("error", "timed_out", "parameters", "not_serialisable")
 NAMES: Final = ("s0", "s1", "s2")
 TOMORROW: Final = START // DAY + 1

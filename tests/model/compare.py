@@ -57,6 +57,15 @@ class Comparison:
         if problems:
             raise Mismatch("\n".join(problems))
 
+    def take_places(self, model: Model, rows: Rows) -> None:
+        """Learn the places of what became ready in the middle of a step, before it is claimed in the same step.
+
+        Raises:
+            Mismatch: one does not lie behind all others.
+        """
+        if problems := list(self._take_places(model, {row[0]: row for row in rows["runs"]})):
+            raise Mismatch("\n".join(problems))
+
     def _take_places(self, model: Model, runs: Mapping[Any, tuple[Any, ...]]) -> Iterator[str]:
         """Give each run that has become ready the place that the database chose, if it lies behind all others."""
         place = READ["runs"].split().index("seq")

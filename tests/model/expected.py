@@ -17,7 +17,7 @@ DAY: Final = 86_400 * SECOND
 LEASE: Final = 12 * SECOND
 FORGOTTEN_AFTER: Final = 30 * DAY
 ISOLATED_LOSSES: Final = 3
-UNSTARTED: Final = ("scheduled", "waiting", "held", "ready")
+UNSTARTED: Final = ("scheduled", "waiting", "ready")
 ENDED: Final = ("succeeded", "failed", "cancelled")
 NO_PLACE, NEW_PLACE = None, -1
 
@@ -26,7 +26,6 @@ AFTER: Final[Mapping[str, tuple[str, bool]]] = {
     "failed": ("failed", True),
     "retried": ("scheduled", True),
     "snoozed": ("scheduled", False),
-    "held": ("held", False),
     "interrupted": ("ready", False),
     "returned": ("scheduled", False),
     "lost": ("ready", False),

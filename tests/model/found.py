@@ -42,7 +42,7 @@ FOUND: Final[dict[str, Steps]] = {
         ("retry", {"run": 0}),
         ("claim", {"session": 0}),
         ("cancel", {"run": 0, "who": 1}),
-        ("finish", {"session": 0, "ends": [(0, 5)]}),
+        ("finish", {"session": 0, "ends": [(0, 4)]}),
     ],
     QUEUE: [("pause_queue", {"queue": 0, "lost": True})],
 }

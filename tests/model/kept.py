@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.model.found import Steps
 
-_SUCCEEDED, _FAILED, _RETRIED, _SNOOZED, _INTERRUPTED, _AGAIN = 0, 1, 2, 3, 5, 9
+_SUCCEEDED, _FAILED, _RETRIED, _SNOOZED, _INTERRUPTED, _AGAIN = 0, 1, 2, 3, 4, 8
 _MINUTE, _BEYOND_THE_LEASE = 6, 5
 _BEN, _PUT = 1, 2
 

@@ -128,7 +128,7 @@ class Work(Base):
         self._rest(node)
         fenced = self.model.finish(session_id, [end for _, end in told])
         self.agree("fenced", set(result.fenced), fenced)
-        taken = self.model.claim(session_id, wanted, slots)
+        taken = self._predict(session_id, wanted, slots)
         expected = [_claimed(run) for run in taken]
         found = [_found(run) for run in claimed]
         if lost:
@@ -149,10 +149,16 @@ class Work(Base):
                     tx, SessionId(other), queue, slots, self.now, lease_now, mark
                 )
             )
-            taken = self.model.claim(other, [queue], slots)
+            taken = self._predict(other, [queue], slots)
             self.agree("claimed by the other", [_found(run) for run in claimed], [_claimed(run) for run in taken])
             self.grants += [Grant(run, other) for run in claimed]
             self._drop_expired(other, claimed)
+
+    def _predict(self, session_id: str, order: Sequence[str], slots: int) -> list[Run]:
+        """Return what a session claims; the ends before it in the same step may have let go who waited for them."""
+        if self.model.arrivals:
+            self.comparison.take_places(self.model, self.store.read())
+        return self.model.claim(session_id, order, slots)
 
     def _drop_expired(self, session_id: str, claimed: Sequence[ClaimedRun]) -> None:
         """Give back what came too late to be started: a worker does not start it."""

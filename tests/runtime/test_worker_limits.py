@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import traceback
 from datetime import timedelta
 from typing import Any
 
@@ -84,13 +85,16 @@ def test_a_run_that_was_cancelled_after_its_soft_limit_is_cancelled(small_fleet:
     assert small_fleet.ends(run_id).state is RunState.CANCELLED
 
 
-def test_a_callback_that_fails_says_so_in_the_log_and_stops_nobody(small_fleet: Fleet) -> None:
+def test_a_callback_that_fails_says_so_in_the_log_and_stops_nobody(
+    small_fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
     reached = threading.Event()
 
     @task(name="clumsy")
     def clumsy(ctx: Context) -> None:
         ctx.on_stop(lambda cause: {}[cause])
         reached.set()
+        until(lambda: "on_stop_failed" in caplog.text)
         while True:
             ctx.progress(1)
 
@@ -150,9 +154,9 @@ def test_a_run_whose_long_parameters_cannot_be_read_goes_back_uncharged(fleet: F
 
     function: Any = task(name="echo")(aecho if is_async else echo)
     unreadable = Faulty(fleet.database)
-    unreadable.before_read = lambda: _refuse_parameters(unreadable)
-    fleet.worker(function, database=unreadable)
     run_id = fleet.enqueue(function, parameters={"text": "é" * INLINE_LIMIT})
+    unreadable.before_read = _refuse_parameters
+    fleet.worker(function, database=unreadable)
     until(lambda: fleet.view(run_id).attempts)
     run = fleet.run(run_id)
     assert (run.state, run.tries, run.losses) == (RunState.SCHEDULED, 0, 0)
@@ -160,9 +164,9 @@ def test_a_run_whose_long_parameters_cannot_be_read_goes_back_uncharged(fleet: F
     assert fleet.attempt(run_id).outcome == Ended.RETURNED
 
 
-def _refuse_parameters(database: Faulty) -> None:
-    # The only reads in a thread that runs tasks are those of parameters.
-    if threading.current_thread().name.startswith(("mainspring-slot", "mainspring-loop")):
+def _refuse_parameters() -> None:
+    readers = {frame.name for frame in traceback.extract_stack()}
+    if readers & {"with_parameters", "long_parameters"}:
         raise StoreUnavailable("gone away")
 
 

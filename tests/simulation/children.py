@@ -93,6 +93,9 @@ class SimulatedChildren:
             execution.started_as(told.set)
             self._world.kernel.spawn(self._owner, "child", lambda e=execution, c=context, t=told: self._live(e, c, t))
 
+    def warm(self) -> None:
+        """Have nothing to prepare: a child is made in no time, whenever a run needs one."""
+
     def trust(self) -> None:
         """Pass on for how long the lease holds."""
         self._deadline = self._world.boot_seconds + self._trusted_for()

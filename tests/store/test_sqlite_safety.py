@@ -19,6 +19,7 @@ from mainspring.clock import SystemClock
 from mainspring.errors import InvalidInput, StoreUnavailable
 from mainspring.store.migrate import status
 from mainspring.store.sqlite import database as module
+from mainspring.store.sqlite import libraries
 from mainspring.store.sqlite.database import SqliteDatabase
 from mainspring.store.sqlite.safety import (
     check_file_system,
@@ -309,7 +310,9 @@ database.close()
     database.close()
 
 
-def test_many_threads_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+def test_many_threads_may_open_a_new_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With a second library in the process, whoever has the file open could be a stranger.
+    monkeypatch.setattr(libraries, "loaded_beside_ours", lambda: ["another library"])
     for n in range(5):
         databases = [SqliteDatabase(tmp_path / f"{n}.db") for _ in range(4)]
         together(*(lambda own=own: own.table_names() for own in databases))  # type: ignore[misc]
@@ -334,6 +337,8 @@ def test_a_reader_sees_one_state_though_others_write(sqlite: SqliteDatabase) -> 
 
 def test_a_writer_holds_the_file_from_its_first_moment_against_strangers_too(sqlite: SqliteDatabase) -> None:
     # A stranger knows nothing of the turnstile. If he could write between our look and our write, ours would fail.
+    # He comes after us: one who was there before is refused where this process has loaded a second library.
+    assert count(sqlite, "runs") == 0
     stranger = driver.connect(str(sqlite.path), timeout=0, isolation_level=None)
 
     def work(tx: object) -> None:
@@ -352,6 +357,7 @@ def test_a_log_that_a_reader_pins_is_cut_when_it_ends_and_warned_of_meanwhile(
     sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "LONGEST_LOG", 100_000)
+    assert count(sqlite, "runs") == 0
     with _reading(sqlite.path):
         for _ in range(20):
             put_some(sqlite, 10)

@@ -73,11 +73,10 @@ def list_(
     """
     from mainspring.services.reading import RunFilter
 
+    states, labels = states_of(state or []), pairs(label or [], "--label") or None
     application = open_existing(context)
     of_graph = None if graph is None else application.graphs.require(graph)
-    wanted = RunFilter(
-        states_of(state or []), task, queue, schedule, pairs(label or [], "--label") or None, graph=of_graph
-    )
+    wanted = RunFilter(states, task, queue, schedule, labels, graph=of_graph)
     require_known(application, wanted)
     start = None if before is None else application.steering.require(before).id
     found = application.reading.runs(wanted, limit, start)

@@ -107,8 +107,8 @@ class Attempt:
         try:
             callback(str(self.stop))
         except Exception:  # it is the task's code, and whoever asks the task to stop must go on
-            _log.exception("on_stop_failed run_id=%s attempt=%d", *self.key)
             self.log.write(f"the on_stop callback failed:\n{traceback.format_exc()}")
+            _log.exception("on_stop_failed run_id=%s attempt=%d", *self.key)
 
     def note(self, now: datetime, text: str) -> None:
         """Say something about the attempt in its own log."""

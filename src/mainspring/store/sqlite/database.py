@@ -55,9 +55,6 @@ SQLite keeps its locks on a file for the whole process and does not notice a for
 itself protected by locks that only the parent has, and commit into a log that the parent's last close deletes.
 """
 
-_opened_here: set[tuple[int, int]] = set()
-"""Files that Mainspring has opened in this process at some time."""
-
 
 def _identity(path: Path) -> tuple[int, int]:
     try:
@@ -69,6 +66,39 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _is_same(one: Path, other: Path) -> bool:
     return _identity(one) == _identity(other) != (0, 0)
+
+
+class _OpenedHere:
+    """Files that Mainspring has opened in this process at some time."""
+
+    def __init__(self) -> None:
+        self._files: set[tuple[int, int]] = set()
+        self._lock = threading.Lock()
+        remember(self)
+
+    def open(self, path: Path, connect: Callable[[], T]) -> T:
+        """Return what *connect* gives, one thread at a time.
+
+        Until a file is known here, a second thread would take the connection of the first for a stranger's; and a new
+        file is not known before it exists.
+
+        Raises:
+            StoreUnavailable: another library had the file open before us.
+        """
+        with self._lock:
+            stranger = None if _identity(path) in self._files else opened_before_us(path)
+            if stranger is not None:
+                raise StoreUnavailable(stranger)
+            connection = connect()
+            self._files.add(_identity(path))
+            return connection
+
+    def after_fork(self) -> None:
+        """Forget who held the lock: that thread is not here."""
+        self._lock = threading.Lock()
+
+
+_opened_here = _OpenedHere()
 
 
 class SqliteDatabase:
@@ -315,17 +345,9 @@ class SqliteDatabase:
                 f"{self.location} was open in the process that this one was forked from; SQLite would lose what is "
                 "written here. Start child processes with 'spawn' or 'forkserver', or close the database before forking"
             )
-        self._look_for_strangers()
         connection = None
         try:
-            connection = driver.connect(
-                str(self.path),
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-                factory=factory,
-                cached_statements=512,
-            )
+            connection = _opened_here.open(self.path, lambda: self._connect(factory))
             self._set_journal_mode(connection)
             for pragma in _PRAGMAS:
                 connection.execute(pragma)
@@ -333,8 +355,17 @@ class SqliteDatabase:
             if connection is not None:
                 connection.close()
             raise self._unavailable(f"cannot open {self.location}: {error}", error) from error
-        _opened_here.add(_identity(self.path))
         return connection
+
+    def _connect(self, factory: Any) -> Any:
+        return driver.connect(
+            str(self.path),
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=factory,
+            cached_statements=512,
+        )
 
     def lend(self, raw: Any) -> SqliteTx:
         """Return what runs our statements on *raw*, a connection of `connect` that somebody else begins and commits."""
@@ -358,17 +389,6 @@ class SqliteDatabase:
             raise InvalidInput(f"the connection leads to {connection.path}, and Mainspring's runs are in {self.path}")
         connection.begin()
         return connection.lent
-
-    def _look_for_strangers(self) -> None:
-        identity = _identity(self.path)
-        if identity in _opened_here:
-            return
-        stranger = opened_before_us(self.path)
-        if stranger is not None:
-            raise StoreUnavailable(stranger)
-        if identity != (0, 0):
-            # At once: a second thread of ours that opens it now would take the first for a stranger.
-            _opened_here.add(identity)
 
     def _set_journal_mode(self, connection: Any) -> None:
         start = _CLOCK.monotonic()
