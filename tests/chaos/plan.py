@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -18,6 +19,8 @@ _COUNTS: Final[Mapping[Kind, Mapping[str, int]]] = {
     "postgres": {"kill": 150, "stop": 30, "full": 5, "clock": 5, "proxy": 30, "server": 15},
 }
 _MUST_INTERRUPT: Final = 20
+_SHORTEST_PROOF: Final = 0.1
+"""The part of the full form from which on each class of faults has to meet running attempts."""
 _VICTIMS: Final = {
     "worker": 36,
     "up worker": 12,
@@ -117,10 +120,13 @@ def _drawn(weights: Mapping[str, int], dice: random.Random) -> str:
 
 
 def _least(faults: list[Fault], share: float) -> dict[str, int]:
-    """Return how many running attempts each class of faults has to interrupt, in proportion to the length."""
+    """Return how many running attempts each class of faults has to interrupt, in proportion to the length.
+
+    In a form of seconds a class may strike once or twice, and whether that meets anything is chance.
+    """
     least = min(max(int(_MUST_INTERRUPT * share), 1), _MUST_INTERRUPT)
-    classes = {fault.kind for fault in faults} - {"clock"}
-    found = dict.fromkeys(classes, least)
-    if any(fault.what == "child" for fault in faults):
-        found["kill of a child"] = min(least, sum(1 for fault in faults if fault.what == "child"))
-    return found
+    struck = Counter(fault.kind for fault in faults)
+    struck["kill of a child"] = sum(fault.what == "child" for fault in faults)
+    few = share < _SHORTEST_PROOF
+    classes = {kind for kind, times in struck.items() if times > (2 if few else 0)} - {"clock"}
+    return {kind: min(least, struck[kind]) if kind == "kill of a child" else least for kind in classes}

@@ -96,6 +96,12 @@ def test_a_short_form_is_in_proportion() -> None:
     assert {make_plan("sqlite", seed, 1).faults == plan.faults for seed in range(5)} == {True, False}
 
 
+def test_in_a_form_of_seconds_only_what_strikes_often_has_to_meet_something() -> None:
+    plan = make_plan("sqlite", 1, 0.25)
+    assert (plan.count("kill"), plan.count("stop"), plan.count("full")) == (4, 1, 1)
+    assert plan.must_interrupt == {"kill": 1}
+
+
 def test_what_cannot_be_had_is_left_out_and_changes_nothing_else() -> None:
     whole, part = make_plan("sqlite", 1, 10), make_plan("sqlite", 1, 10, without=frozenset({"full"}))
     assert part.faults == tuple(fault for fault in whole.faults if fault.kind != "full")
